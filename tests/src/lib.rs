@@ -1,1 +1,5 @@
-//! placeholder
+//! What the suites share: see `tests/` for the suites themselves.
+
+#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests answer by panics")]
+
+pub mod stack;

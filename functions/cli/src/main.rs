@@ -1,1 +1,3 @@
+//! oplake: the collector from a shell.
+
 fn main() {}

@@ -1,1 +1,26 @@
-fn main() {}
+//! The Lambda function: one collection of every stream per invocation.
+
+mod handler;
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use oplake_core::config::Config;
+use oplake_core::log::{Format, init};
+use serde_json::Value;
+use tracing::level_filters::LevelFilter;
+
+use crate::handler::Collector;
+
+// One thread for I/O: what computes goes to the blocking pool.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    let lookup = |name: &str| std::env::var(name).ok();
+    let config = Config::from_lookup(lookup);
+    init(config.as_ref().map_or(LevelFilter::INFO, |config| config.log_level), Format::Json);
+    let function = lookup("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| "collector".to_owned());
+    let collector = &Collector::new(config, function);
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        collector.invoke(event.context.deadline()).await
+    }))
+    .await
+}

@@ -31,7 +31,10 @@ pub struct CommitId(String);
 impl CommitId {
     /// A new id, from the operating system's random numbers.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "without random numbers nothing can be committed safely")]
+    #[expect(
+        clippy::expect_used,
+        reason = "without random numbers nothing can be committed safely"
+    )]
     pub fn random() -> Self {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).expect("the operating system has random numbers");
@@ -218,7 +221,9 @@ pub enum CheckpointError {
         found: u32,
     },
     /// The row is not one that this program writes.
-    #[error("the checkpoint of {stream} cannot be read: attribute `{attribute}` is missing or malformed")]
+    #[error(
+        "the checkpoint of {stream} cannot be read: attribute `{attribute}` is missing or malformed"
+    )]
     Corrupt {
         /// The stream.
         stream: Stream,

@@ -14,13 +14,25 @@
 //! implementation on AWS and one for a shell. How a batch is committed, and
 //! what makes it safe, is told in [`protocol`].
 
+mod account;
 pub mod archive;
+mod batch;
 pub mod checkpoint;
+pub mod collect;
+mod commit;
+pub mod config;
+pub mod encode;
 pub mod error;
 pub mod event;
+pub mod events_api;
 pub mod feed;
+pub mod lake;
+pub mod log;
+pub mod metrics;
 pub mod newness;
 pub mod partition;
+pub mod protocol;
+pub mod report;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod token;

@@ -140,7 +140,9 @@ impl FromStr for Prefix {
         let path = text.strip_suffix('/').unwrap_or(text);
         let segment = |segment: &str| {
             segment.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && segment.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+                && segment
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
         };
         let lower = path.to_ascii_lowercase();
         if path.is_empty() && text.is_empty() {

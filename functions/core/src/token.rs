@@ -19,8 +19,12 @@ use crate::feed::{AccountName, Feed};
 
 /// Hosts of the Events API, one for each region of 1Password. A token is sent
 /// to no other host unless the operator names it.
-pub const KNOWN_HOSTS: [&str; 4] =
-    ["events.1password.com", "events.ent.1password.com", "events.1password.ca", "events.1password.eu"];
+pub const KNOWN_HOSTS: [&str; 4] = [
+    "events.1password.com",
+    "events.ent.1password.com",
+    "events.1password.ca",
+    "events.1password.eu",
+];
 
 /// Length of an ES256 signature, 64 bytes, in base64url.
 const SIGNATURE_LEN: usize = 86;
@@ -45,13 +49,17 @@ pub enum TokenError {
         reason: String,
     },
     /// The token is not a whole Events API token.
-    #[error("the token is not a whole Events API token: {reason}; copy it again, from the first to the last character")]
+    #[error(
+        "the token is not a whole Events API token: {reason}; copy it again, from the first to the last character"
+    )]
     Malformed {
         /// What is wrong with it.
         reason: String,
     },
     /// The token has expired.
-    #[error("the token expired at {at}: issue a new one in 1Password under Integrations, Events Reporting")]
+    #[error(
+        "the token expired at {at}: issue a new one in 1Password under Integrations, Events Reporting"
+    )]
     Expired {
         /// Its expiry.
         at: Timestamp,
@@ -139,20 +147,24 @@ impl Secret {
 
     /// The accounts of the secret, each with its token or what is wrong with it.
     ///
-    /// The text is a bare token, then of the account `main`, or a JSON object
+    /// The text is a bare token, then of the account `default`, or a JSON object
     /// of account names and tokens.
     ///
     /// # Errors
     ///
     /// [`TokenError::NotASecret`], or [`TokenError::Malformed`] for a bare token.
-    pub fn accounts(&self) -> Result<BTreeMap<AccountName, Result<Token, TokenError>>, TokenError> {
+    pub fn accounts(
+        &self,
+        default: &AccountName,
+    ) -> Result<BTreeMap<AccountName, Result<Token, TokenError>>, TokenError> {
         let text = self.0.trim();
         if !text.starts_with('{') {
             if text.is_empty() || text.contains(char::is_whitespace) || text.starts_with('"') {
-                let reason = if text.is_empty() { "it is empty" } else { "it holds white space or quotes" };
+                let reason =
+                    if text.is_empty() { "it is empty" } else { "it holds white space or quotes" };
                 return Err(TokenError::NotASecret { reason: reason.to_owned() });
             }
-            return Ok(BTreeMap::from([(AccountName::default(), Ok(Token::parse(text)?))]));
+            return Ok(BTreeMap::from([(default.clone(), Ok(Token::parse(text)?))]));
         }
         // A JSON error could quote the secret: tell the place only.
         let tokens: BTreeMap<String, String> = serde_json::from_str(text).map_err(|error| {
@@ -218,7 +230,9 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<
 
 /// JWT dates are JSON numbers, with or without a fraction.
 #[expect(clippy::cast_possible_truncation, reason = "a float cast saturates")]
-fn whole_seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+fn whole_seconds<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<i64>, D::Error> {
     Ok(Option::<f64>::deserialize(deserializer)?.map(|seconds| seconds.floor() as i64))
 }
 
@@ -234,8 +248,9 @@ impl Token {
         let [_, _, signature] = segments[..] else {
             return Err(malformed(format!("it has {} of 3 parts", segments.len())));
         };
-        let token = jsonwebtoken::dangerous::insecure_decode::<Claims>(text)
-            .map_err(|_| malformed("its first or second part is not base64url of JSON".to_owned()))?;
+        let token = jsonwebtoken::dangerous::insecure_decode::<Claims>(text).map_err(|_| {
+            malformed("its first or second part is not base64url of JSON".to_owned())
+        })?;
         if token.header.alg != Algorithm::ES256 {
             return Err(malformed(format!("it is signed with {:?}, not ES256", token.header.alg)));
         }
@@ -330,7 +345,9 @@ pub fn check_url(url: &Url) -> Result<(), &'static str> {
     } else if !url.username().is_empty() || url.password().is_some() {
         Err("it must not carry a user name or password")
     } else if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        Err("it must be a base URL without path, query or fragment, such as https://events.1password.eu")
+        Err(
+            "it must be a base URL without path, query or fragment, such as https://events.1password.eu",
+        )
     } else {
         Ok(())
     }

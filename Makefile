@@ -1,0 +1,121 @@
+# Needs Rust, Python 3, make and bash; `make help` lists what it can do. Python
+# tools are installed, pinned, into .venv/ when they are first needed.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+# Cargo builds in parallel by itself; what make does is a sequence.
+CARGO ?= cargo
+SAM_ENV := env -u AWS_PROFILE AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0
+TEMPLATES := template.yaml
+# Where the function runs, and so what the dependency checks look at.
+TARGETS := --target x86_64-unknown-linux-gnu --target aarch64-unknown-linux-gnu
+
+.PHONY: help
+help: ## List what make can do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Collect simulated events into a local lake; no AWS, no 1Password
+	@if [[ ! -x $${CARGO_TARGET_DIR:-target}/debug/oplake ]]; then \
+		echo "==> demo: the first build compiles about 370 crates, which takes about 10 minutes on 2 cores;"; \
+		echo "          later ones take seconds"; \
+	fi
+	@$(CARGO) run --locked -p oplake-cli --bin oplake -- demo
+
+.PHONY: ci
+ci: fmt core-is-pure template clippy doc test ## Run every check, cheapest first, as CI does
+
+.PHONY: fmt
+fmt: ## Check the formatting
+	@echo "==> fmt: is everything formatted as rustfmt.toml says?"
+	@$(CARGO) fmt --all --check
+
+# `cargo tree` itself fails if Cargo.lock is out of date.
+.PHONY: core-is-pure
+core-is-pure: ## Check that the core knows nothing of AWS, and that there is one TLS stack
+	@echo "==> core-is-pure: does oplake-core do without AWS, and are programs built with one TLS stack?"
+	@tree() { $(CARGO) tree --locked --edges normal,build --prefix none $(TARGETS) --package "$$@" | sed 's/ (.*//' | sort -u; }; \
+	fail() { echo "error: $$1" >&2; exit 1; }; \
+	for features in --no-default-features --all-features; do \
+		core=$$(tree oplake-core "$$features"); \
+		if found=$$(grep -E '^(aws-|lambda)' <<<"$$core"); then \
+			fail "oplake-core with $$features must not depend on:"$$'\n'"$$found"; \
+		fi; \
+	done; \
+	for program in collector oplake-cli; do \
+		all=$$(tree "$$program" --all-features); \
+		if found=$$(grep -E '^(openssl-sys|native-tls|aws-lc-sys) ' <<<"$$all"); then \
+			fail "$$program must not depend on a TLS stack beside rustls with ring:"$$'\n'"$$found"; \
+		fi; \
+		found=$$(grep '^rustls ' <<<"$$all" || true); \
+		if [[ $$(wc -l <<<"$$found") != 1 || -z $$found ]]; then \
+			fail "$$program must depend on rustls in exactly one version, and depends on: $${found:-none}"; \
+		fi; \
+	done
+
+# Neither command asks the network for anything: `sam validate` without --lint
+# would make an AWS client, which wants a region.
+.PHONY: template
+template: .venv/sam/requirements.txt ## Check the templates with SAM CLI and cfn-lint
+	@echo "==> template: are the templates what SAM and CloudFormation accept?"
+	@for template in $(TEMPLATES); do $(SAM_ENV) .venv/sam/bin/sam validate --lint --template "$$template"; done
+	@.venv/sam/bin/cfn-lint $(TEMPLATES)
+
+.PHONY: clippy
+clippy: ## Lint the Rust code; a warning is an error
+	@echo "==> clippy: is there anything to say against the code?"
+	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: doc
+doc: ## Build the documentation of the code; a warning is an error
+	@echo "==> doc: do the links and examples of the documentation hold?"
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+# The suites come last, so that their summary is the last line. A stack that
+# was there before is left running.
+.PHONY: test
+test: ## Run every suite, with the local stack
+	@echo "==> test: starting the local stack"
+	@tests/stack/setup
+	@if ! (exec 3<>/dev/tcp/127.0.0.1/4566) 2>/dev/null; then \
+		trap 'tests/stack/stop >/dev/null || true' EXIT; \
+	fi; \
+	tests/stack/start; \
+	echo "==> test: the examples in the documentation"; \
+	$(CARGO) test --locked --workspace --doc; \
+	echo "==> test: the suites"; \
+	if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --locked --workspace; \
+	else \
+		$(CARGO) test --locked --workspace --lib --bins --tests --no-fail-fast; \
+	fi
+
+.PHONY: stack
+stack: ## Start the local stack and leave it running
+	@tests/stack/start
+
+.PHONY: stack-stop
+stack-stop: ## Stop the local stack
+	@tests/stack/stop
+
+.PHONY: clean
+clean: clean-venv ## Remove what was built, installed and collected here
+	@$(CARGO) clean
+	@rm -rf .aws-sam .stack demo-lake dist
+
+.PHONY: clean-venv
+clean-venv: stack-stop ## Remove the Python tools, stopping the local stack
+	@rm -rf .venv
+
+# The copy of the requirements is made last, so that an interrupted
+# installation is made again.
+.venv/sam/requirements.txt: infra/requirements-lint.txt
+	@echo "installing SAM CLI and cfn-lint into .venv/sam"
+	@rm -rf .venv/sam
+	@python3 -m venv .venv/sam
+	@.venv/sam/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@cp $< $@

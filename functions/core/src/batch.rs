@@ -1,0 +1,216 @@
+//! The open batch: what has been read since the last commit.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use crate::archive::Object;
+use crate::checkpoint::CommitId;
+use crate::encode::Encoder;
+use crate::event::{Defect, Event, Fingerprint};
+use crate::events_api::Page;
+use crate::feed::Stream;
+use crate::newness::{Latest, Marks, Verdict};
+use crate::partition::{Day, Prefix};
+
+/// A batch closes at this many compressed bytes,
+const MAX_COMPRESSED: usize = 8 << 20;
+/// this many bytes as received,
+const MAX_RAW: usize = 64 << 20;
+/// this many events
+const MAX_EVENTS: u64 = 100_000;
+/// or this many partitions, looked at after each page.
+const MAX_PARTITIONS: usize = 16;
+/// Within a page, a batch takes no event of a further partition: the row that
+/// names the objects must stay small.
+const HARD_MAX_PARTITIONS: usize = 128;
+/// Records that may be quarantined before the stream stops: more is no bad
+/// record but a new schema.
+const MAX_BAD_RECORDS: usize = 100;
+
+/// An event so far ahead of the API's clock makes a cursor that would skip
+/// everything until then.
+pub(crate) const FUTURE: SignedDuration = SignedDuration::from_mins(10);
+
+/// A record on its way to quarantine.
+#[derive(Debug, Clone)]
+pub(crate) struct BadRecord {
+    record: Bytes,
+    defect: Defect,
+}
+
+impl BadRecord {
+    /// SHA-256 of the record's bytes, in hexadecimal: its name in quarantine.
+    pub(crate) fn sha256(&self) -> String {
+        let digest = Sha256::digest(&self.record);
+        digest.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    }
+
+    /// The object that keeps the record with its reason, one gzip line.
+    pub(crate) fn encode(&self) -> io::Result<Bytes> {
+        #[derive(Serialize)]
+        struct Quarantined<'a> {
+            reason: &'static str,
+            record: &'a RawValue,
+        }
+        let record = serde_json::from_slice(&self.record)?;
+        let line = serde_json::to_vec(&Quarantined { reason: self.defect.as_str(), record })?;
+        let mut encoder = Encoder::new();
+        encoder.line(&line)?;
+        Ok(encoder.finish()?.body)
+    }
+}
+
+/// Consecutive events of a stream that will be committed together.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    partitions: BTreeMap<Day, Encoder>,
+    members: HashSet<Fingerprint>,
+    latest: Latest,
+    bad: Vec<BadRecord>,
+    raw_bytes: usize,
+    compressed: usize,
+    events: u64,
+    duplicates: u64,
+    future: u64,
+    cut: bool,
+}
+
+impl Batch {
+    /// Adds the events of `page` that `marks` know to be new, and returns those
+    /// that only the lake can judge. `now` is the API's clock.
+    ///
+    /// # Errors
+    ///
+    /// None in practice: all happens in memory.
+    pub(crate) fn add_page(
+        &mut self,
+        page: &Page,
+        marks: &Marks,
+        now: Timestamp,
+    ) -> io::Result<Vec<Event>> {
+        let mut undecided = Vec::new();
+        for record in &page.items {
+            self.raw_bytes += record.len();
+            match Event::read(record) {
+                Err(defect) => self.bad.push(BadRecord { record: record.clone(), defect }),
+                Ok(event) => match marks.verdict(event.time, event.fingerprint) {
+                    Verdict::New => self.add(&event, now)?,
+                    Verdict::Known => self.duplicates += 1,
+                    Verdict::AskLake => undecided.push(event),
+                },
+            }
+        }
+        Ok(undecided)
+    }
+
+    /// Adds an event that has not been committed, unless the batch has it.
+    ///
+    /// # Errors
+    ///
+    /// None in practice: all happens in memory.
+    pub(crate) fn add(&mut self, event: &Event, now: Timestamp) -> io::Result<()> {
+        let day = event.day();
+        if self.partitions.len() >= HARD_MAX_PARTITIONS && !self.partitions.contains_key(&day) {
+            self.cut = true;
+            return Ok(());
+        }
+        if !self.members.insert(event.fingerprint) {
+            self.duplicates += 1;
+            return Ok(());
+        }
+        let partition = self.partitions.entry(day).or_default();
+        let before = partition.size();
+        partition.line(&event.line)?;
+        self.compressed = self.compressed - before + partition.size();
+        self.latest.note(event.time, event.fingerprint);
+        self.events += 1;
+        if event.time.duration_since(now) > FUTURE {
+            self.future += 1;
+        }
+        Ok(())
+    }
+
+    /// Counts an event that the lake turned out to hold.
+    pub(crate) const fn skip_duplicate(&mut self) {
+        self.duplicates += 1;
+    }
+
+    /// Whether the batch has to be committed before another page is added.
+    pub(crate) fn is_full(&self) -> bool {
+        self.cut
+            || self.compressed >= MAX_COMPRESSED
+            || self.raw_bytes >= MAX_RAW
+            || self.events >= MAX_EVENTS
+            || self.partitions.len() >= MAX_PARTITIONS
+    }
+
+    /// Whether events of the last page were left out, so that its cursor must
+    /// not be kept: the page is read again after the commit.
+    pub(crate) const fn is_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// Whether the records that were quarantined are too many for one batch.
+    pub(crate) const fn has_too_many_bad_records(&self) -> bool {
+        self.bad.len() > MAX_BAD_RECORDS
+    }
+
+    /// Events that will be committed.
+    pub(crate) const fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Events that were known already.
+    pub(crate) const fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    /// Events that lie more than ten minutes ahead of the API's clock.
+    pub(crate) const fn future(&self) -> u64 {
+        self.future
+    }
+
+    /// Records for quarantine.
+    pub(crate) fn bad(&self) -> &[BadRecord] {
+        &self.bad
+    }
+
+    /// Closes the batch: the objects to stage under `commit`, and the events
+    /// to remember.
+    ///
+    /// # Errors
+    ///
+    /// None in practice: all happens in memory.
+    pub(crate) fn seal(
+        self,
+        prefix: &Prefix,
+        stream: &Stream,
+        now: Timestamp,
+        commit: &CommitId,
+    ) -> io::Result<Sealed> {
+        let objects = self.partitions.into_iter().map(|(day, encoder)| {
+            let encoded = encoder.finish()?;
+            let key = prefix.object(stream, day, now, commit);
+            Ok((
+                day,
+                Object { key, body: encoded.body, crc32: encoded.crc32, events: encoded.events },
+            ))
+        });
+        Ok(Sealed { objects: objects.collect::<io::Result<_>>()?, latest: self.latest })
+    }
+}
+
+/// A closed batch.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    /// One object a partition.
+    pub(crate) objects: Vec<(Day, Object)>,
+    /// The events that the row will remember.
+    pub(crate) latest: Latest,
+}

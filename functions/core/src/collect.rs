@@ -1,0 +1,538 @@
+//! The main job: every stream from where it was committed to the end of what
+//! the API has.
+
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::Instant;
+use url::Url;
+
+use crate::account::{Access, Account};
+use crate::archive::Archive;
+use crate::batch::{Batch, FUTURE};
+use crate::checkpoint::{CheckpointStore, CommitId, Position, Row};
+use crate::commit::{Committed, Committer};
+use crate::error::{CollectError, chain};
+use crate::event::Event;
+use crate::events_api::{EventsApiError, Page, http_client};
+use crate::feed::{AccountName, Feed, Stream};
+use crate::lake::Lake;
+use crate::newness::Marks;
+use crate::partition::Prefix;
+use crate::report::{Failure, Outcome, Report, StreamReport};
+use crate::token::{TokenError, TokenSource};
+
+/// Streams that are collected at once.
+const CONCURRENT_STREAMS: usize = 4;
+
+/// Empty pages in a row after which a run leaves the rest to the next one.
+const MAX_EMPTY_PAGES: u32 = 5;
+
+/// How old `complete_until` may become before an idle run writes it.
+const IDLE_WRITE: SignedDuration = SignedDuration::from_hours(6);
+
+/// How far before the last known completeness a stream restarts whose cursor
+/// is no longer accepted.
+const RESTART_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
+
+/// Time kept back for the last commit, unless a quarter of the run is less.
+const COMMIT_RESERVE: Duration = Duration::from_secs(30);
+
+/// The ports that a run works on.
+#[derive(Debug)]
+pub struct Ports<'a, T, C, A> {
+    /// Where the tokens come from.
+    pub tokens: &'a T,
+    /// Where the streams' rows are.
+    pub checkpoints: &'a C,
+    /// Where the objects go.
+    pub archive: &'a A,
+}
+
+impl<T, C, A> Clone for Ports<'_, T, C, A> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, C, A> Copy for Ports<'_, T, C, A> {}
+
+/// What a run is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The feeds to collect.
+    pub feeds: Vec<Feed>,
+    /// Where the first collection of a stream starts.
+    pub start: Timestamp,
+    /// Base URL of the Events API, unless the token tells.
+    pub api_url: Option<Url>,
+    /// PEM file of a further CA to trust.
+    pub extra_ca: Option<std::path::PathBuf>,
+    /// What all keys start with.
+    pub prefix: Prefix,
+    /// The account that a bare token is of.
+    pub account: AccountName,
+}
+
+/// How far a stream has been read.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// The stream.
+    pub stream: &'a Stream,
+    /// Events received so far in this run.
+    pub events: u64,
+    /// Time of the last event received.
+    pub at: Option<Timestamp>,
+}
+
+/// Collects every stream of every account once. `now` is the time, `deadline`
+/// when the run has to be over, `progress` is told of every page.
+///
+/// A failing stream never stops another: its error is in the report.
+pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
+    ports: Ports<'_, T, C, A>,
+    settings: &Settings,
+    now: Timestamp,
+    deadline: Instant,
+    progress: &(dyn Fn(Progress<'_>) + Sync),
+) -> Report {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let read_until = deadline - COMMIT_RESERVE.min(left / 4);
+    let http = match http_client(settings.extra_ca.as_deref()) {
+        Ok(http) => http,
+        Err(error) => return refuse_all(settings, &error.into()),
+    };
+    let tokens = ports.tokens.read().await.and_then(|secret| secret.accounts(&settings.account));
+    let tokens = match tokens {
+        Ok(tokens) => tokens,
+        Err(error) => return refuse_all(settings, &error.into()),
+    };
+    let url = settings.api_url.as_ref();
+    let met = Mutex::new(BTreeMap::new());
+    let access = Access { tokens: ports.tokens, http, url, met, deadline: read_until };
+    let accounts: Vec<_> = tokens
+        .into_iter()
+        .map(|(name, token)| {
+            let account = token
+                .map_err(CollectError::from)
+                .and_then(|token| Account::new(name.clone(), token, &access, now));
+            (name, account)
+        })
+        .collect();
+    let streams = accounts.iter().flat_map(|(name, account)| {
+        settings.feeds.iter().map(move |feed| {
+            (Stream { account: name.clone(), feed: *feed }, account)
+        })
+    });
+    let mut reports: Vec<_> = stream::iter(streams)
+        .map(|(stream, account)| async move {
+            let mut report = StreamReport::new(&stream);
+            let account = match account {
+                Ok(account) => account,
+                Err(error) => {
+                    fail(&mut report, error);
+                    return report;
+                }
+            };
+            let mut tail = Tail {
+                ports,
+                settings,
+                account,
+                stream: &stream,
+                now,
+                read_until,
+                deadline,
+                progress,
+                report: &mut report,
+            };
+            match tail.collect().await {
+                Ok(outcome) => tail.report.outcome = outcome,
+                Err(error) => fail(tail.report, &error),
+            }
+            log(&report);
+            report
+        })
+        .buffer_unordered(CONCURRENT_STREAMS)
+        .collect()
+        .await;
+    reports.sort_by_key(StreamReport::stream);
+    let accounts = accounts.iter().filter_map(|(_, account)| account.as_ref().ok());
+    let token_days_left = accounts.filter_map(|account| account.token_days_left(now)).min();
+    Report { streams: reports, token_days_left }
+}
+
+/// The report of a run that could not start.
+fn refuse_all(settings: &Settings, error: &CollectError) -> Report {
+    let streams = settings.feeds.iter().map(|feed| {
+        let mut report =
+            StreamReport::new(&Stream { account: settings.account.clone(), feed: *feed });
+        fail(&mut report, error);
+        log(&report);
+        report
+    });
+    Report { streams: streams.collect(), token_days_left: None }
+}
+
+fn fail(report: &mut StreamReport, error: &CollectError) {
+    report.outcome = match error {
+        CollectError::Token(TokenError::Missing { .. }) => Outcome::NoToken,
+        _ => Outcome::Failed,
+    };
+    report.error = Some(Failure { code: error.code(), message: chain(error) });
+}
+
+fn log(report: &StreamReport) {
+    let stream = report.stream();
+    if let Some(error) = &report.error {
+        tracing::error!(
+            account.name = %stream.account,
+            feed.name = %stream.feed,
+            outcome = report.outcome.as_str(),
+            error.code = error.code,
+            events.count = report.events,
+            "`{stream}` failed: {}",
+            error.message
+        );
+    } else {
+        tracing::info!(
+            account.name = %stream.account,
+            feed.name = %stream.feed,
+            outcome = report.outcome.as_str(),
+            events.count = report.events,
+            objects.count = report.objects,
+            objects.size_bytes = report.bytes,
+            pages.count = report.pages,
+            duplicates.count = report.duplicates,
+            quarantined.count = report.quarantined,
+            lag_seconds = report.lag_seconds,
+            "`{stream}`: {}, {} events",
+            report.outcome.as_str(),
+            report.events
+        );
+    }
+}
+
+/// One stream being collected.
+struct Tail<'a, 'r, T, C, A> {
+    ports: Ports<'a, T, C, A>,
+    settings: &'a Settings,
+    account: &'a Account<'a, T>,
+    stream: &'r Stream,
+    now: Timestamp,
+    read_until: Instant,
+    deadline: Instant,
+    progress: &'a (dyn Fn(Progress<'_>) + Sync),
+    report: &'r mut StreamReport,
+}
+
+/// Where a stream is being read.
+struct Reader {
+    /// What is asked for next.
+    position: Position,
+    /// The latest position that may be committed: no cursor that a future
+    /// event has carried ahead.
+    safe: Position,
+    /// A page that was asked for while the one before it was compressed.
+    ahead: Option<Result<Page, CollectError>>,
+    /// Empty pages in a row.
+    empty_pages: u32,
+    /// Whether a rejected cursor was sent a second time.
+    asked_again: bool,
+}
+
+impl Reader {
+    fn at(position: Position) -> Self {
+        Self { safe: position.clone(), position, ahead: None, empty_pages: 0, asked_again: false }
+    }
+}
+
+/// Why a batch was the last of its run.
+enum End {
+    /// The API had no more at this time.
+    Complete(Timestamp),
+    /// Time is up, or only empty pages came.
+    More,
+    /// Reading failed.
+    Failed(CollectError),
+}
+
+impl<T: TokenSource, C: CheckpointStore, A: Archive> Tail<'_, '_, T, C, A> {
+    /// Collects the stream to its end, batch by batch.
+    async fn collect(&mut self) -> Result<Outcome, CollectError> {
+        if !self.account.covers(self.stream.feed) {
+            return Ok(Outcome::Skipped);
+        }
+        let Ports { checkpoints, archive, .. } = self.ports;
+        let (start, now) = (self.settings.start, self.now);
+        let stream = self.stream;
+        let mut committer =
+            Committer::open(archive, checkpoints, stream, start, now, self.deadline).await?;
+        self.note_completeness(committer.row());
+        committer.settle().await?;
+        let owner = self.account.check(committer.row()).await?;
+
+        let mut lake = Lake::new(archive, stream);
+        let mut reader = Reader::at(committer.row().position());
+        let mut restarted = false;
+        loop {
+            let (batch, end) = self.read(&mut reader, &committer.row().marks, &mut lake).await?;
+            if matches!(&end, Some(End::Failed(error)) if is_rejected_cursor(error, &reader))
+                && batch.is_none()
+                && !restarted
+            {
+                restarted = true;
+                let position = Position::Start(self.restart_from(committer.row()));
+                tracing::warn!("the cursor of `{stream}` is rejected: restarting from a time");
+                let mut row = committer.row().clone();
+                row.return_to(position);
+                if !self.write(&mut committer, row).await? {
+                    return Ok(Outcome::Superseded);
+                }
+                reader = Reader::at(committer.row().position());
+                continue;
+            }
+            if let Some((batch, api_now)) = batch {
+                let mut row = committer.row().clone();
+                row.from = row.position();
+                row.cursor = match &reader.safe {
+                    Position::Cursor(cursor) => Some(cursor.clone()),
+                    Position::Start(_) => None,
+                };
+                row.account_uuid.clone_from(&owner);
+                row.token_id = Some(self.account.token_id());
+                row.updated_at = api_now;
+                if let Some(End::Complete(at)) = &end {
+                    row.complete_until = row.complete_until.max(Some(*at));
+                }
+                if batch.events() > 0 || is_worth_a_write(&row, committer.row()) {
+                    match self.commit(&mut committer, batch, row, api_now, &mut lake).await? {
+                        Committed::Done => {}
+                        Committed::Superseded => return Ok(Outcome::Superseded),
+                        Committed::Overtaken => {
+                            committer.settle().await?;
+                            lake = Lake::new(archive, stream);
+                            reader = Reader::at(committer.row().position());
+                            continue;
+                        }
+                    }
+                } else {
+                    self.report.duplicates += batch.duplicates();
+                }
+            }
+            let Some(end) = end else { continue };
+            self.clear_staged(&mut committer).await?;
+            self.note_completeness(committer.row());
+            return match end {
+                End::Failed(error) => Err(error),
+                End::More => Ok(Outcome::Partial),
+                End::Complete(at) => {
+                    self.report.complete_until = self.report.complete_until.max(Some(at));
+                    self.report.lag_seconds = Some(0);
+                    let idle = self.report.events == 0;
+                    Ok(if idle { Outcome::Idle } else { Outcome::Collected })
+                }
+            };
+        }
+    }
+
+    /// Reads one batch. Without a page there is no batch.
+    async fn read(
+        &mut self,
+        reader: &mut Reader,
+        marks: &Marks,
+        lake: &mut Lake<'_, A>,
+    ) -> Result<(Option<(Batch, Timestamp)>, Option<End>), CollectError> {
+        let marks = Arc::new(marks.clone());
+        let mut batch = Batch::default();
+        let mut api_now = None;
+        loop {
+            let page = match reader.ahead.take() {
+                Some(page) => page,
+                None if Instant::now() >= self.read_until => {
+                    return Ok((api_now.map(|now| (batch, now)), Some(End::More)));
+                }
+                None => self.account.page(self.stream.feed, &reader.position).await,
+            };
+            let page = match page {
+                Ok(page) => page,
+                Err(error) if is_rejected_cursor(&error, reader) && !reader.asked_again => {
+                    reader.asked_again = true;
+                    continue;
+                }
+                Err(error) => {
+                    return Ok((api_now.map(|now| (batch, now)), Some(End::Failed(error))));
+                }
+            };
+            let date = page.date;
+            api_now = Some(date);
+            self.report.pages += 1;
+            let after = Position::Cursor(page.cursor.clone());
+            let end = if !page.has_more {
+                Some(End::Complete(date))
+            } else if page.items.is_empty() {
+                reader.empty_pages += 1;
+                let stuck = after == reader.position || reader.empty_pages >= MAX_EMPTY_PAGES;
+                stuck.then_some(End::More)
+            } else {
+                reader.empty_pages = 0;
+                None
+            };
+            let last = page.items.last().and_then(|record| Event::read(record).ok());
+            let last = last.map(|event| event.time);
+
+            // The next page is on its way while this one is compressed.
+            let (read, ahead) = tokio::join!(
+                run(batch, move |batch, marks| batch.add_page(&page, marks, date), marks.clone()),
+                async {
+                    let wanted = end.is_none() && Instant::now() < self.read_until;
+                    if wanted { Some(self.account.page(self.stream.feed, &after).await) } else { None }
+                }
+            );
+            let undecided: Vec<Event>;
+            (batch, undecided) = read?;
+            if !undecided.is_empty() {
+                let asked = undecided.len();
+                let new = lake.without_known(undecided).await?;
+                for _ in new.len()..asked {
+                    batch.skip_duplicate();
+                }
+                for event in new {
+                    batch.add(&event, date)?;
+                }
+            }
+            (self.progress)(Progress {
+                stream: self.stream,
+                events: self.report.events + batch.events(),
+                at: last,
+            });
+            if batch.has_too_many_bad_records() {
+                self.quarantine(&batch).await?;
+                return Err(CollectError::TooManyBadRecords);
+            }
+            if batch.is_cut() {
+                return Ok((Some((batch, date)), None));
+            }
+            // Sorted by event time, a page that ends in the future leads past
+            // everything that comes until then. Sorted otherwise, a later page
+            // ends in the present.
+            if last.is_none_or(|last| last.duration_since(date) <= FUTURE) {
+                reader.safe = after.clone();
+            }
+            reader.position = after;
+            reader.ahead = ahead;
+            if end.is_some() || batch.is_full() {
+                return Ok((Some((batch, date)), end));
+            }
+        }
+    }
+
+    /// Commits `batch` with `row`, which says all but what the batch holds.
+    async fn commit(
+        &mut self,
+        committer: &mut Committer<'_, A, C>,
+        batch: Batch,
+        mut row: Row,
+        api_now: Timestamp,
+        lake: &mut Lake<'_, A>,
+    ) -> Result<Committed, CollectError> {
+        self.quarantine(&batch).await?;
+        let (events, duplicates, future) = (batch.events(), batch.duplicates(), batch.future());
+        let quarantined = batch.bad().len() as u64;
+        let commit_id = CommitId::random();
+        let (prefix, stream, id) =
+            (self.settings.prefix.clone(), self.stream.clone(), commit_id.clone());
+        let sealed = spawn_blocking(move || batch.seal(&prefix, &stream, api_now, &id));
+        let sealed = joined(sealed.await)?;
+        row.marks = row.marks.after(&sealed.latest, api_now);
+        let (days, objects): (Vec<_>, Vec<_>) = sealed.objects.into_iter().unzip();
+        let committed = committer.commit(commit_id, &objects, row).await?;
+        if committed == Committed::Done {
+            lake.forget(days);
+            self.report.events += events;
+            self.report.duplicates += duplicates;
+            self.report.future_events += future;
+            self.report.quarantined += quarantined;
+            self.report.objects += objects.len() as u64;
+            self.report.bytes += objects.iter().map(|object| object.body.len() as u64).sum::<u64>();
+        }
+        Ok(committed)
+    }
+
+    async fn quarantine(&self, batch: &Batch) -> Result<(), CollectError> {
+        for record in batch.bad() {
+            let key = self.settings.prefix.quarantine(self.stream, &record.sha256());
+            tracing::warn!("a record of `{}` goes to quarantine: `{key}`", self.stream);
+            self.ports.archive.quarantine(&key, record.encode()?).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes in the row that its objects are published, so that an idle run
+    /// need not look.
+    async fn clear_staged(&self, committer: &mut Committer<'_, A, C>) -> Result<(), CollectError> {
+        if committer.row().staged.is_empty() {
+            return Ok(());
+        }
+        let row = committer.row().clone();
+        self.write(committer, row).await?;
+        Ok(())
+    }
+
+    /// Commits `row` without objects. `false` if another writer has moved on.
+    async fn write(
+        &self,
+        committer: &mut Committer<'_, A, C>,
+        row: Row,
+    ) -> Result<bool, CollectError> {
+        let committed = committer.commit(CommitId::random(), &[], row).await?;
+        Ok(committed == Committed::Done)
+    }
+
+    fn restart_from(&self, row: &Row) -> Timestamp {
+        let known = row.complete_until.and_then(|until| until.checked_sub(RESTART_OVERLAP).ok());
+        known.unwrap_or(self.settings.start)
+    }
+
+    fn note_completeness(&mut self, row: &Row) {
+        self.report.complete_until = row.complete_until;
+        self.report.lag_seconds =
+            row.complete_until.map(|until| self.now.duration_since(until).as_secs().max(0));
+    }
+}
+
+/// Whether an idle run has to be written down.
+fn is_worth_a_write(row: &Row, before: &Row) -> bool {
+    let stale = match (row.complete_until, before.complete_until) {
+        (Some(now), Some(before)) => now.duration_since(before) >= IDLE_WRITE,
+        (now, before) => now != before,
+    };
+    stale
+        || row.position() != before.position()
+        || row.token_id != before.token_id
+        || row.account_uuid != before.account_uuid
+}
+
+fn is_rejected_cursor(error: &CollectError, reader: &Reader) -> bool {
+    matches!(error, CollectError::EventsApi(EventsApiError::Rejected { .. }))
+        && matches!(reader.position, Position::Cursor(_))
+}
+
+/// Runs `work` on `batch` where it may block.
+async fn run(
+    mut batch: Batch,
+    work: impl FnOnce(&mut Batch, &Marks) -> std::io::Result<Vec<Event>> + Send + 'static,
+    marks: Arc<Marks>,
+) -> std::io::Result<(Batch, Vec<Event>)> {
+    let done = spawn_blocking(move || work(&mut batch, &marks).map(|events| (batch, events)));
+    joined(done.await)
+}
+
+/// A panic on another thread goes on here.
+fn joined<T>(joined: Result<T, JoinError>) -> T {
+    joined.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+}

@@ -1,0 +1,144 @@
+//! When to send a request, and when to send it again.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use backon::ExponentialBuilder;
+use governor::clock::{Clock, Reference};
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+/// Requests sent before the limiter begins to space them.
+const BURST: u32 = 120;
+/// Requests a second from then on. With the burst it makes at most 600 in any
+/// minute and 28,920 in any hour, the limits being 600 and 30,000: one limiter
+/// for both.
+const PER_SECOND: u32 = 8;
+
+/// Requests of one account, spaced. Shared by all its streams.
+#[derive(Debug)]
+pub struct Limiter(RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<TokioInstant>>);
+
+impl Limiter {
+    /// A limiter that has not been used.
+    #[must_use]
+    pub fn new() -> Self {
+        let quota = Quota::per_second(const { NonZeroU32::new(PER_SECOND).unwrap() })
+            .allow_burst(const { NonZeroU32::new(BURST).unwrap() });
+        Self(RateLimiter::direct_with_clock(quota, TokioClock))
+    }
+
+    /// Waits until a request may be sent.
+    pub async fn ready(&self) {
+        while let Err(not_until) = self.0.check() {
+            tokio::time::sleep(not_until.wait_time_from(TokioClock.now())).await;
+        }
+    }
+}
+
+impl Default for Limiter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// tokio's clock, which tests can pause.
+#[derive(Debug, Clone)]
+struct TokioClock;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct TokioInstant(Instant);
+
+impl Clock for TokioClock {
+    type Instant = TokioInstant;
+
+    fn now(&self) -> TokioInstant {
+        TokioInstant(Instant::now())
+    }
+}
+
+impl Reference for TokioInstant {
+    fn duration_since(&self, earlier: Self) -> Nanos {
+        self.0.saturating_duration_since(earlier.0).into()
+    }
+
+    fn saturating_sub(&self, duration: Nanos) -> Self {
+        Self(self.0.checked_sub(duration.into()).unwrap_or(self.0))
+    }
+}
+
+impl std::ops::Add<Nanos> for TokioInstant {
+    type Output = Self;
+
+    fn add(self, duration: Nanos) -> Self {
+        Self(self.0 + Duration::from(duration))
+    }
+}
+
+/// Attempts for one request, and the waits between them.
+pub(super) fn policy() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(Duration::from_secs(30))
+        .with_max_times(7)
+        .with_jitter()
+}
+
+/// The wait after a 429 without `Retry-After`: until the API's minute is over,
+/// as its shorter window is one of a minute.
+pub(super) fn rest_of_minute(api_now: Timestamp) -> Duration {
+    let second = u64::try_from(api_now.as_second().rem_euclid(60)).unwrap_or(0);
+    Duration::from_secs(60 - second)
+}
+
+/// The wait that a `Retry-After` header asks for: seconds or an HTTP date.
+#[must_use]
+pub(super) fn retry_after(header: &str, api_now: Timestamp) -> Option<Duration> {
+    let header = header.trim();
+    if let Ok(seconds) = header.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = Timestamp::try_from(httpdate::parse_http_date(header).ok()?).ok()?;
+    Some(at.duration_since(api_now).try_into().unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_minute_and_no_hour_sees_too_many_requests() {
+        let limiter = Limiter::new();
+        let start = Instant::now();
+        let mut sent = Vec::new();
+        while start.elapsed() < Duration::from_secs(2 * 3600) {
+            limiter.ready().await;
+            sent.push(start.elapsed());
+        }
+        let busiest = |window: Duration| {
+            let in_window = |(n, at): (usize, &Duration)| {
+                sent.partition_point(|later| *later < *at + window) - n
+            };
+            sent.iter().enumerate().map(in_window).max().unwrap()
+        };
+        assert!(busiest(Duration::from_secs(60)) <= 600);
+        assert!(busiest(Duration::from_secs(3600)) <= 30_000);
+        // Nor is the quota wasted.
+        assert!(sent.len() > 2 * 28_000);
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_or_nothing() {
+        let now: Timestamp = "2026-11-21T08:00:30Z".parse().unwrap();
+        assert_eq!(retry_after("7", now), Some(Duration::from_secs(7)));
+        let date = "Sat, 21 Nov 2026 08:01:00 GMT";
+        assert_eq!(retry_after(date, now), Some(Duration::from_secs(30)));
+        assert_eq!(retry_after("Sat, 21 Nov 2026 07:00:00 GMT", now), Some(Duration::ZERO));
+        assert_eq!(retry_after("soon", now), None);
+        assert_eq!(rest_of_minute(now), Duration::from_secs(30));
+    }
+}

@@ -1,0 +1,174 @@
+//! What the lake already holds, where the checkpoint cannot tell.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io::{self, BufRead, BufReader};
+
+use bytes::Bytes;
+use flate2::bufread::MultiGzDecoder;
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+
+use crate::archive::{Archive, ArchiveError, Listed};
+use crate::event::{Event, Fingerprint};
+use crate::feed::Stream;
+use crate::partition::Day;
+
+/// Fingerprints kept in memory at most, over all days of a run: 16 to 32 MiB.
+const MAX_KEPT: usize = 500_000;
+
+/// Objects read at once.
+const READERS: usize = 8;
+
+/// The events of one stream that the lake holds, read day by day on demand.
+///
+/// What was read stays true as long as all commits to the stream are one's
+/// own: the compare-and-swap on the row sees to that. One's own are told by
+/// [`forget`](Self::forget).
+#[derive(Debug)]
+pub struct Lake<'a, A> {
+    archive: &'a A,
+    stream: &'a Stream,
+    days: Option<BTreeSet<Day>>,
+    known: HashMap<Day, HashSet<Fingerprint>>,
+}
+
+impl<'a, A: Archive> Lake<'a, A> {
+    /// A view of the objects of `stream`; nothing is read yet.
+    pub fn new(archive: &'a A, stream: &'a Stream) -> Self {
+        Self { archive, stream, days: None, known: HashMap::new() }
+    }
+
+    /// Those of `events` that the lake does not hold.
+    ///
+    /// # Errors
+    ///
+    /// Any of the archive's. An object that cannot be read is never taken for
+    /// one that holds nothing.
+    pub async fn without_known(&mut self, events: Vec<Event>) -> Result<Vec<Event>, ArchiveError> {
+        let mut by_day: HashMap<Day, Vec<Event>> = HashMap::new();
+        for event in events {
+            by_day.entry(event.day()).or_default().push(event);
+        }
+        let mut unknown = Vec::new();
+        for (day, events) in by_day {
+            if !self.days().await?.contains(&day) {
+                unknown.extend(events);
+                continue;
+            }
+            if !self.known.contains_key(&day) {
+                self.learn(day).await?;
+            }
+            if let Some(known) = self.known.get(&day) {
+                unknown.extend(events.into_iter().filter(|e| !known.contains(&e.fingerprint)));
+            } else {
+                // The day is too large to keep: look for these events only.
+                let mut candidates: HashSet<_> = events.iter().map(|e| e.fingerprint).collect();
+                self.scan(day, |event| {
+                    candidates.remove(&event.fingerprint);
+                })
+                .await?;
+                unknown.extend(events.into_iter().filter(|e| candidates.contains(&e.fingerprint)));
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// Must be told of the days that a commit of one's own has written to.
+    pub fn forget(&mut self, written: impl IntoIterator<Item = Day>) {
+        for day in written {
+            self.known.remove(&day);
+            if let Some(days) = &mut self.days {
+                days.insert(day);
+            }
+        }
+    }
+
+    /// Whether no day holds an object of the feed.
+    ///
+    /// # Errors
+    ///
+    /// Any of the archive's.
+    pub async fn is_empty(&mut self) -> Result<bool, ArchiveError> {
+        Ok(self.days().await?.is_empty())
+    }
+
+    /// A time after which the lake holds no event of the stream, not before
+    /// `now`.
+    ///
+    /// # Errors
+    ///
+    /// Any of the archive's.
+    pub async fn latest(&mut self, now: Timestamp) -> Result<Timestamp, ArchiveError> {
+        let mut latest = now;
+        let from = Day::of(now);
+        let days: Vec<Day> = self.days().await?.range(from..).copied().collect();
+        for day in days {
+            self.scan(day, |event| latest = latest.max(event.time)).await?;
+        }
+        Ok(latest)
+    }
+
+    async fn days(&mut self) -> Result<&BTreeSet<Day>, ArchiveError> {
+        let days = match self.days.take() {
+            Some(days) => days,
+            None => self.archive.days(self.stream.feed).await?.into_iter().collect(),
+        };
+        Ok(self.days.insert(days))
+    }
+
+    /// Reads the fingerprints of `day`, unless they are too many to keep.
+    async fn learn(&mut self, day: Day) -> Result<(), ArchiveError> {
+        let mut found = HashSet::new();
+        self.scan(day, |event| {
+            if found.len() <= MAX_KEPT {
+                found.insert(event.fingerprint);
+            }
+        })
+        .await?;
+        if found.len() > MAX_KEPT {
+            return Ok(());
+        }
+        let kept: usize = self.known.values().map(HashSet::len).sum();
+        if kept + found.len() > MAX_KEPT {
+            self.known.clear();
+        }
+        self.known.insert(day, found);
+        Ok(())
+    }
+
+    /// Reads every event of `day`.
+    async fn scan(&self, day: Day, mut visit: impl FnMut(Event)) -> Result<(), ArchiveError> {
+        let listed = self.archive.list(self.stream, day).await?;
+        let mut bodies = stream::iter(listed)
+            .map(|Listed { key, .. }| async {
+                let body = self.archive.read(&key).await?;
+                Ok::<_, ArchiveError>((key, body))
+            })
+            .buffer_unordered(READERS);
+        while let Some((key, body)) = bodies.try_next().await? {
+            read_events(&body, &mut visit)
+                .map_err(|source| ArchiveError::Unreadable { key, source: source.into() })?;
+        }
+        Ok(())
+    }
+}
+
+/// Visits the events of an object.
+fn read_events(body: &[u8], visit: &mut impl FnMut(Event)) -> io::Result<()> {
+    let mut lines = BufReader::with_capacity(64 * 1024, MultiGzDecoder::new(body));
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if lines.read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        if line.pop() != Some(b'\n') {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the last line is cut"));
+        }
+        let event = Event::read(&Bytes::copy_from_slice(&line)).map_err(|defect| {
+            let reason = format!("it holds a line that is no event ({})", defect.as_str());
+            io::Error::new(io::ErrorKind::InvalidData, reason)
+        })?;
+        visit(event);
+    }
+}

@@ -1,0 +1,125 @@
+//! What a run did, for the caller, the log and the metrics.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::feed::{AccountName, Feed, Stream};
+
+/// How the collection of a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Everything that the API had is committed.
+    Collected,
+    /// The API had nothing new.
+    Idle,
+    /// There is more, which the next run collects.
+    Partial,
+    /// Another run collects this stream; it has everything that this one had.
+    Superseded,
+    /// The token was not issued for this feed.
+    Skipped,
+    /// There is no token yet.
+    NoToken,
+    /// See the error. What was committed before it stays.
+    Failed,
+}
+
+impl Outcome {
+    /// Stable name, as in logs and summaries.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Collected => "collected",
+            Self::Idle => "idle",
+            Self::Partial => "partial",
+            Self::Superseded => "superseded",
+            Self::Skipped => "skipped",
+            Self::NoToken => "no_token",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// An error as it leaves the process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// Stable name.
+    pub code: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// What a run did with one stream.
+#[derive(Debug, Clone, Serialize)]
+pub struct StreamReport {
+    /// The operator's name of the account.
+    pub account: AccountName,
+    /// The feed.
+    pub feed: Feed,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Events committed.
+    pub events: u64,
+    /// Objects published.
+    pub objects: u64,
+    /// Compressed bytes published.
+    pub bytes: u64,
+    /// Pages received.
+    pub pages: u64,
+    /// Events that were known already.
+    pub duplicates: u64,
+    /// Records put into quarantine.
+    pub quarantined: u64,
+    /// Events committed that lie more than ten minutes ahead of the API's clock.
+    pub future_events: u64,
+    /// The stream is complete up to this time.
+    pub complete_until: Option<Timestamp>,
+    /// Seconds since then, at the start of the run for a stream that was not
+    /// read to its end.
+    pub lag_seconds: Option<i64>,
+    /// Why it failed.
+    pub error: Option<Failure>,
+}
+
+impl StreamReport {
+    pub(crate) fn new(stream: &Stream) -> Self {
+        Self {
+            account: stream.account.clone(),
+            feed: stream.feed,
+            outcome: Outcome::Failed,
+            events: 0,
+            objects: 0,
+            bytes: 0,
+            pages: 0,
+            duplicates: 0,
+            quarantined: 0,
+            future_events: 0,
+            complete_until: None,
+            lag_seconds: None,
+            error: None,
+        }
+    }
+
+    /// The stream.
+    #[must_use]
+    pub fn stream(&self) -> Stream {
+        Stream { account: self.account.clone(), feed: self.feed }
+    }
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// One for each stream, in order of account and feed.
+    pub streams: Vec<StreamReport>,
+    /// Days until the first token expires; `None` if none does.
+    pub token_days_left: Option<i64>,
+}
+
+impl Report {
+    /// The streams that failed.
+    pub fn failures(&self) -> impl Iterator<Item = (&StreamReport, &Failure)> {
+        self.streams.iter().filter_map(|stream| Some((stream, stream.error.as_ref()?)))
+    }
+}
