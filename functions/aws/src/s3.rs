@@ -554,6 +554,36 @@ mod tests {
         archive.read("k").await.unwrap();
     }
 
+    #[tokio::test]
+    async fn listings_are_read_to_their_last_page() {
+        let config = stub(|line, _| {
+            let body = match (line.contains("delimiter"), line.contains("continuation-token=2")) {
+                (true, false) => {
+                    "<R><IsTruncated>true</IsTruncated><NextContinuationToken>2</NextContinuationToken>\
+                     <CommonPrefixes><Prefix>onepassword/v1/audit_events/2026-03-02/</Prefix></CommonPrefixes>\
+                     <CommonPrefixes><Prefix>onepassword/v1/audit_events/tmp/</Prefix></CommonPrefixes></R>"
+                }
+                (true, true) => {
+                    "<R><CommonPrefixes><Prefix>onepassword/v1/audit_events/2026-03-01/</Prefix></CommonPrefixes></R>"
+                }
+                (false, false) => {
+                    "<R><IsTruncated>true</IsTruncated><NextContinuationToken>2</NextContinuationToken>\
+                     <Contents><Key>a.json.gz</Key><Size>1</Size></Contents>\
+                     <Contents><Key>a.json</Key><Size>1</Size></Contents></R>"
+                }
+                (false, true) => "<R><Contents><Key>b.json.gz</Key><Size>2</Size></Contents></R>",
+            };
+            (200, vec![], body)
+        });
+        let archive = archive(&config.await);
+        let stream = Stream { account: "main".parse().unwrap(), feed: Feed::AuditEvents };
+        let days = archive.days(stream.feed).await.unwrap();
+        assert_eq!(days, ["2026-03-01", "2026-03-02"].map(|day| day.parse().unwrap()));
+        let listed = archive.list(&stream, days[0]).await.unwrap();
+        let listed: Vec<_> = listed.iter().map(|one| (one.key.as_str(), one.size)).collect();
+        assert_eq!(listed, [("a.json.gz", 1), ("b.json.gz", 2)]);
+    }
+
     #[derive(Debug)]
     struct Nobody;
 

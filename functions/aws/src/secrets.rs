@@ -70,11 +70,15 @@ impl TokenSource for SecretsManagerTokens {
     async fn read(&self) -> Result<Secret, TokenError> {
         let request = self.client.get_secret_value().secret_id(&self.id);
         let output = request.send().await.map_err(|error| self.failed(error.into()))?;
-        output.secret_string.map(Secret::new).ok_or_else(|| TokenError::Unusable {
-            secret: self.id.clone(),
-            reason: format!("its value is binary, not text: {}", self.put_value()),
-            source: "the secret has no SecretString".into(),
-        })
+        match (output.secret_string, output.secret_binary) {
+            (Some(text), _) => Ok(Secret::new(text)),
+            (None, Some(_)) => Err(TokenError::Unusable {
+                secret: self.id.clone(),
+                reason: "its value is binary, not text: put the token into it as text".to_owned(),
+                source: "the secret has no SecretString".into(),
+            }),
+            (None, None) => Err(TokenError::Missing { hint: self.put_value() }),
+        }
     }
 }
 

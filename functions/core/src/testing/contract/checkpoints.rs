@@ -99,6 +99,7 @@ async fn commit(store: &impl CheckpointStore, stream: &Stream, expected: Option<
 }
 
 /// Fails unless `outcome` is a conflict of `stream`.
+#[track_caller]
 fn assert_conflict<T: std::fmt::Debug>(outcome: Result<T, CheckpointError>, stream: &Stream) {
     let error = outcome.unwrap_err();
     assert!(

@@ -1,0 +1,14 @@
+//! One module for each command.
+
+pub(crate) mod collect;
+#[cfg(feature = "demo")]
+pub(crate) mod demo;
+pub(crate) mod reset;
+pub(crate) mod status;
+
+use std::process::ExitCode;
+
+use oplake_core::error::BoxError;
+
+/// An error means that nothing was done: wrong usage or configuration.
+pub(crate) type Ended = Result<ExitCode, BoxError>;

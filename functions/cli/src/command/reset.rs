@@ -1,0 +1,98 @@
+//! `oplake reset`
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use oplake_core::checkpoint::{CheckpointStore, CommitId, Row};
+use oplake_core::feed::Stream;
+use oplake_core::newness::Marks;
+
+use crate::MISUSED;
+use crate::args::ResetArgs;
+use crate::command::Ended;
+use crate::output::say;
+use crate::ports::{WithCheckpoints, location, with_checkpoints};
+
+pub(crate) async fn run(args: ResetArgs, now: Timestamp) -> Ended {
+    let ca_file = args.ca_file.as_deref();
+    let move_to = match &args.archive {
+        Some(place) => Some(location(place, &args.prefix, ca_file, now).await?),
+        None => None,
+    };
+    let table = args.checkpoints.checkpoints.clone();
+    let ca_file = args.ca_file.clone();
+    with_checkpoints(&table, ca_file.as_deref(), Reset { args, move_to, now }).await
+}
+
+struct Reset {
+    args: ResetArgs,
+    move_to: Option<String>,
+    now: Timestamp,
+}
+
+impl WithCheckpoints for Reset {
+    async fn run(self, checkpoints: &impl CheckpointStore) -> Ended {
+        let mut streams = checkpoints.streams().await?;
+        streams.sort();
+        streams.retain(|stream| {
+            self.args.feeds.0.contains(&stream.feed)
+                && self.args.account.as_ref().is_none_or(|account| *account == stream.account)
+        });
+        if streams.is_empty() {
+            say(format_args!("no such stream has a checkpoint in {}", checkpoints.table()));
+            return Ok(ExitCode::from(MISUSED));
+        }
+        for stream in &streams {
+            let Some(row) = checkpoints.load(stream).await? else { continue };
+            self.explain(stream, &row);
+            if !self.args.yes {
+                continue;
+            }
+            match &self.move_to {
+                Some(archive) => {
+                    checkpoints.commit(stream, Some(&row.commit_id), &moved(&row, archive, self.now)).await?;
+                }
+                None => checkpoints.remove(stream, &row.commit_id).await?,
+            }
+        }
+        say(if self.args.yes { "done" } else { "nothing was changed: add --yes to do it" });
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Reset {
+    fn explain(&self, stream: &Stream, row: &Row) {
+        match &self.move_to {
+            Some(archive) => say(format_args!(
+                "{stream}: goes on where it is, in `{archive}` instead of `{}`. The objects must be there already: \
+                 what that archive lacks and 1Password shows again would be written again",
+                row.archive
+            )),
+            None => say(format_args!(
+                "{stream}: its cursor is forgotten. The next collection reads it from its --since on and adds what \
+                 the archive lacks; nothing is written twice"
+            )),
+        }
+        if !row.staged.is_empty() {
+            say(format_args!(
+                "{stream}: its last batch of {} objects may not be published yet; it is read again",
+                row.staged.len()
+            ));
+        }
+    }
+}
+
+/// `row` in another archive: the lake there decides what is new, and a batch
+/// that was staged in the old one is read again.
+fn moved(row: &Row, archive: &str, now: Timestamp) -> Row {
+    let mut moved = row.clone();
+    moved.commit_id = CommitId::random();
+    archive.clone_into(&mut moved.archive);
+    if !moved.staged.is_empty() {
+        moved.return_to(row.from.clone());
+        moved.staged = Vec::new();
+    }
+    moved.marks = Marks::unknown_until(row.marks.high_water.max(now));
+    moved.updated_at = now;
+    moved
+}
