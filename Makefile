@@ -72,7 +72,7 @@ clippy: ## Lint the Rust code; a warning is an error
 
 .PHONY: doc
 doc: ## Build the documentation of the code; a warning is an error
-	@echo "==> doc: do the links and examples of the documentation hold?"
+	@echo "==> doc: does the documentation build, with every link in place?"
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
 # The suites come last, so that their summary is the last line. A stack that
@@ -117,5 +117,5 @@ clean-venv: stack-stop ## Remove the Python tools, stopping the local stack
 	@echo "installing SAM CLI and cfn-lint into .venv/sam"
 	@rm -rf .venv/sam
 	@python3 -m venv .venv/sam
-	@.venv/sam/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@.venv/sam/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --requirement $<
 	@cp $< $@

@@ -214,6 +214,7 @@ impl Archive for S3Archive {
             .key(&staged.key)
             .upload_id(&staged.upload_id)
             .multipart_upload(CompletedMultipartUpload::builder().parts(part).build())
+            .checksum_type(ChecksumType::FullObject)
             .if_none_match("*")
             .set_expected_bucket_owner(self.owner.clone());
         let Err(error) = request.send().await else { return Ok(Completion::Done) };
@@ -559,19 +560,21 @@ mod tests {
         let config = stub(|line, _| {
             let body = match (line.contains("delimiter"), line.contains("continuation-token=2")) {
                 (true, false) => {
-                    "<R><IsTruncated>true</IsTruncated><NextContinuationToken>2</NextContinuationToken>\
+                    "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>2</NextContinuationToken>\
                      <CommonPrefixes><Prefix>onepassword/v1/audit_events/2026-03-02/</Prefix></CommonPrefixes>\
-                     <CommonPrefixes><Prefix>onepassword/v1/audit_events/tmp/</Prefix></CommonPrefixes></R>"
+                     <CommonPrefixes><Prefix>onepassword/v1/audit_events/tmp/</Prefix></CommonPrefixes></ListBucketResult>"
                 }
                 (true, true) => {
-                    "<R><CommonPrefixes><Prefix>onepassword/v1/audit_events/2026-03-01/</Prefix></CommonPrefixes></R>"
+                    "<ListBucketResult><CommonPrefixes><Prefix>onepassword/v1/audit_events/2026-03-01/</Prefix></CommonPrefixes></ListBucketResult>"
                 }
                 (false, false) => {
-                    "<R><IsTruncated>true</IsTruncated><NextContinuationToken>2</NextContinuationToken>\
+                    "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>2</NextContinuationToken>\
                      <Contents><Key>a.json.gz</Key><Size>1</Size></Contents>\
-                     <Contents><Key>a.json</Key><Size>1</Size></Contents></R>"
+                     <Contents><Key>a.json</Key><Size>1</Size></Contents></ListBucketResult>"
                 }
-                (false, true) => "<R><Contents><Key>b.json.gz</Key><Size>2</Size></Contents></R>",
+                (false, true) => {
+                    "<ListBucketResult><Contents><Key>b.json.gz</Key><Size>2</Size></Contents></ListBucketResult>"
+                }
             };
             (200, vec![], body)
         });

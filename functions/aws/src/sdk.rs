@@ -151,10 +151,10 @@ fn read_pem(path: &Path) -> Result<Vec<u8>, CaError> {
 /// The HTTP client of all AWS clients.
 ///
 /// The SDK's own builder of clients has no setting for a proxy, and it reads
-/// the root certificates once for each client that is made. This one makes a
-/// connector with the first request: the system's roots are read once in a
-/// process (3 ms) and parsed once for each connector, of which there is one
-/// for all services and one for a credentials endpoint, if it is asked.
+/// the root certificates when a client is made. This one makes a connector with
+/// the first request: the system's roots are read once in a process (5 ms for
+/// the 145 of Debian) and parsed once for each connector (0.2 ms). There is one
+/// for all services, and one more for a credentials endpoint if one is asked.
 #[derive(Debug)]
 struct Client {
     trust: TlsContext,

@@ -57,7 +57,7 @@ struct Arguments {
     /// Let events arrive after they happened.
     #[arg(long)]
     late_arrivals: bool,
-    /// What the clock shows at the start (RFC 3339); the time of day if left out.
+    /// What the clock shows at the start (RFC 3339); the current time if left out.
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
     /// Keep the clock still until the control plane moves it.
@@ -97,7 +97,7 @@ impl Arguments {
         Options {
             seed: self.seed,
             listen: self.listen,
-            now: self.now.unwrap_or_else(time_of_day),
+            now: self.now.unwrap_or_else(current_time),
             clock: if self.frozen { ClockMode::Frozen } else { ClockMode::Running },
             accounts: self.accounts.into(),
             events: Counts::of_total(self.events),
@@ -120,7 +120,7 @@ impl Arguments {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge of the program reads the clock")]
-fn time_of_day() -> Timestamp {
+fn current_time() -> Timestamp {
     Timestamp::now()
 }
 

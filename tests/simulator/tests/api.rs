@@ -1,5 +1,7 @@
 //! The simulator over real HTTP.
 
+#![expect(clippy::unwrap_used, reason = "a failed test is how these report")]
+
 use std::collections::BTreeSet;
 use std::sync::Once;
 use std::time::Duration;
@@ -200,7 +202,7 @@ async fn the_last_cursor_stays_and_later_events_appear_through_it() {
     let end = client.page(Feed::AuditEvents, json!({ "cursor": cursor })).await;
     assert_eq!(end.json(), json!({ "cursor": cursor, "has_more": false, "items": [] }));
 
-    simulator.clock().advance(Duration::from_secs(60));
+    simulator.clock().advance(Duration::from_mins(1));
     simulator.push(Feed::AuditEvents, &event("next", simulator.clock().now()));
     let next = client.page(Feed::AuditEvents, json!({ "cursor": cursor })).await;
     assert_eq!(next.uuids(), ["next"]);
@@ -281,7 +283,7 @@ async fn the_end_time_is_excluded_and_stays_in_the_cursor() {
     let (seen, cursor) = client.drain(Feed::AuditEvents, first).await;
     assert_eq!(seen, ["0", "1", "2"]);
 
-    simulator.clock().advance(Duration::from_secs(60));
+    simulator.clock().advance(Duration::from_mins(1));
     simulator.push(Feed::AuditEvents, &event("after", simulator.clock().now()));
     let (later, _) = client.drain(Feed::AuditEvents, json!({ "cursor": cursor })).await;
     assert_eq!(later, [""; 0]);
@@ -341,7 +343,7 @@ async fn error_bodies_can_have_any_style() {
 async fn tokens_need_a_signature_a_scope_and_time_left() {
     let (simulator, client) = empty().await;
     let now = simulator.clock().now();
-    let soon = now + SignedDuration::from_secs(60);
+    let soon = now + SignedDuration::from_mins(1);
     let sign_ins = TokenSpec { feeds: vec![Feed::SignInAttempts], ..TokenSpec::default() };
     let expired = TokenSpec { expires_at: Some(now), ..TokenSpec::default() };
     let expiring = TokenSpec { expires_at: Some(soon), ..TokenSpec::default() };
@@ -361,7 +363,7 @@ async fn tokens_need_a_signature_a_scope_and_time_left() {
 
     let expiring = simulator.mint(&expiring);
     assert_eq!(status(expiring.clone()).await, 200);
-    simulator.clock().advance(Duration::from_secs(60));
+    simulator.clock().advance(Duration::from_mins(1));
     assert_eq!(status(expiring).await, 401);
 
     simulator.revoke(simulator.token());
@@ -436,7 +438,7 @@ async fn the_rate_limit_counts_by_account_and_window() {
         let retry_after = refused.headers.get("retry-after").map(|value| value.to_str().unwrap());
         assert_eq!(retry_after, header);
         assert_eq!(other.post(AUDIT, "{}").await.status, 200);
-        simulator.clock().advance(Duration::from_secs(60));
+        simulator.clock().advance(Duration::from_mins(1));
         assert_eq!(client.post(AUDIT, "{}").await.status, 200);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Run with `cargo test --release -p events-api-simulator --test speed -- --ignored --nocapture`.
 
+#![expect(clippy::unwrap_used, reason = "a failed test is how these report")]
+
 use std::time::Instant;
 
 use events_api_simulator::{Counts, Feed, Options, Simulator};
