@@ -25,7 +25,7 @@ use crate::lake::Lake;
 use crate::newness::Marks;
 use crate::partition::Prefix;
 use crate::report::{Failure, Outcome, Report, StreamReport};
-use crate::token::{TokenError, TokenSource};
+use crate::token::{TokenError, TokenSource, Tokens};
 
 /// Streams that are collected at once.
 const CONCURRENT_STREAMS: usize = 4;
@@ -115,12 +115,16 @@ pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
     let url = settings.api_url.as_ref();
     let met = Mutex::new(BTreeMap::new());
     let access = Access { tokens: ports.tokens, http, url, met, deadline: read_until };
+    let twins = twins(&tokens);
     let accounts: Vec<_> = tokens
         .into_iter()
         .map(|(name, token)| {
-            let account = token
-                .map_err(CollectError::from)
-                .and_then(|token| Account::new(name.clone(), token, &access, now));
+            let account = match twins.get(&name).cloned() {
+                Some(twin) => Err(CollectError::SameAccount { first: name.clone(), second: twin }),
+                None => token
+                    .map_err(CollectError::from)
+                    .and_then(|token| Account::new(name.clone(), token, &access, now)),
+            };
             (name, account)
         })
         .collect();
@@ -164,6 +168,18 @@ pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
     let accounts = accounts.iter().filter_map(|(_, account)| account.as_ref().ok());
     let token_days_left = accounts.filter_map(|account| account.token_days_left(now)).min();
     Report { streams: reports, token_days_left }
+}
+
+/// Names whose tokens tell that they are of one 1Password account, each with
+/// another such name. None of them is collected: which one had been before is
+/// not for a run to guess.
+fn twins(tokens: &Tokens) -> BTreeMap<AccountName, AccountName> {
+    let owner = |name: &AccountName| tokens.get(name)?.as_ref().ok()?.account_uuid();
+    let twin = |name: &AccountName| {
+        let same = |other: &&AccountName| *other != name && owner(other) == owner(name);
+        owner(name).and_then(|_| tokens.keys().find(same))
+    };
+    tokens.keys().filter_map(|name| Some((name.clone(), twin(name)?.clone()))).collect()
 }
 
 /// The report of a run that could not start.
@@ -365,7 +381,13 @@ impl<T: TokenSource, C: CheckpointStore, A: Archive> Tail<'_, '_, T, C, A> {
                     continue;
                 }
                 Err(error) => {
-                    return Ok((api_now.map(|now| (batch, now)), Some(End::Failed(error))));
+                    let slow = matches!(
+                        error,
+                        CollectError::EventsApi(EventsApiError::OutOfTime { .. })
+                    );
+                    // A run that got anywhere at all has only used up its time.
+                    let end = if slow && self.report.pages > 0 { End::More } else { End::Failed(error) };
+                    return Ok((api_now.map(|now| (batch, now)), Some(end)));
                 }
             };
             let date = page.date;

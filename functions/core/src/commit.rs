@@ -148,17 +148,25 @@ impl<'a, A: Archive, C: CheckpointStore> Committer<'a, A, C> {
         mut row: Row,
     ) -> Result<Committed, CollectError> {
         let attempt = self.attempt(commit_id);
+        self.trace("staging", objects.len());
         let staged = self.stage(objects, &attempt.commit_id).await?;
+        self.trace("committing", objects.len());
         row.commit_id = attempt.commit_id.clone();
         row.staged = staged;
         let staged = row.staged.clone();
         let known = vec![Seen::Absent; staged.len()];
         let Some(superseded) = self.swap(&attempt, row, known).await? else {
+            self.trace("publishing", objects.len());
             self.settle().await?;
+            self.trace("published", objects.len());
             return Ok(Committed::Done);
         };
         self.abort(&staged).await;
         Ok(if superseded { Committed::Superseded } else { Committed::Overtaken })
+    }
+
+    fn trace(&self, step: &'static str, objects: usize) {
+        tracing::debug!(objects.count = objects, "`{}`: {step}", self.stream);
     }
 
     fn attempt(&self, commit_id: CommitId) -> Attempt {

@@ -78,11 +78,14 @@ pub enum CollectError {
         token: String,
     },
     /// Two names stand for one 1Password account.
-    #[error("the accounts `{first}` and `{second}` have tokens of one 1Password account: remove one of them")]
+    #[error(
+        "the accounts `{first}` and `{second}` have tokens of one 1Password account, whose events would stand in the \
+         lake twice: remove one of them"
+    )]
     SameAccount {
-        /// The name that is collected.
+        /// One name.
         first: AccountName,
-        /// The name that is refused.
+        /// The other name.
         second: AccountName,
     },
     /// The stream's row was deleted while it was being collected.

@@ -134,6 +134,9 @@ pub trait TokenSource: Send + Sync {
     fn read(&self) -> impl Future<Output = Result<Secret, TokenError>> + Send;
 }
 
+/// Each account of a secret with its token, or with what is wrong with it.
+pub type Tokens = BTreeMap<AccountName, Result<Token, TokenError>>;
+
 /// The text of a secret. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -153,10 +156,7 @@ impl Secret {
     /// # Errors
     ///
     /// [`TokenError::NotASecret`], or [`TokenError::Malformed`] for a bare token.
-    pub fn accounts(
-        &self,
-        default: &AccountName,
-    ) -> Result<BTreeMap<AccountName, Result<Token, TokenError>>, TokenError> {
+    pub fn accounts(&self, default: &AccountName) -> Result<Tokens, TokenError> {
         let text = self.0.trim();
         if !text.starts_with('{') {
             if text.is_empty() || text.contains(char::is_whitespace) || text.starts_with('"') {
@@ -212,6 +212,8 @@ struct Claims {
     #[serde(default, deserialize_with = "whole_seconds")]
     iat: Option<i64>,
     jti: Option<String>,
+    #[serde(rename = "1password.com/auuid")]
+    account: Option<String>,
 }
 
 fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
@@ -280,6 +282,12 @@ impl Token {
                 digest[..8].iter().fold("sha256:".to_owned(), |id, byte| format!("{id}{byte:02x}"))
             }
         }
+    }
+
+    /// The 1Password account that issued the token, if the token tells.
+    #[must_use]
+    pub fn account_uuid(&self) -> Option<&str> {
+        self.claims.account.as_deref()
     }
 
     /// Whether the token was issued for `feed`. A token that names no features
