@@ -1,6 +1,11 @@
 //! What the suites share: see `tests/` for the suites themselves.
 
-#![expect(clippy::panic, clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests answer by panics")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "tests answer by panics"
+)]
 
 pub mod judge;
 pub mod stack;

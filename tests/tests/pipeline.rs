@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use events_api_simulator::{
-    Counts, Effect, ErrorStyle, Event, Feed as ApiFeed, HasMore, Options, Rule, Simulator, SortOrder,
-    TokenSpec, When,
+    Counts, Effect, ErrorStyle, Event, Feed as ApiFeed, HasMore, Options, Rule, Simulator,
+    SortOrder, TokenSpec, When,
 };
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -69,11 +69,7 @@ impl World {
         }
     }
 
-    async fn run_on(
-        &self,
-        archive: &impl Archive,
-        checkpoints: &impl CheckpointStore,
-    ) -> Report {
+    async fn run_on(&self, archive: &impl Archive, checkpoints: &impl CheckpointStore) -> Report {
         let ports = Ports { tokens: &self.tokens, checkpoints, archive };
         let deadline = Instant::now() + self.run_for;
         collect(ports, &self.settings(), self.now(), deadline, &|_| ()).await
@@ -345,11 +341,10 @@ async fn of_two_collectors_one_wins_and_the_other_leaves_nothing() {
         world.push(&format!("E{n}"), &format!("2026-11-1{}T10:00:00Z", n % 5));
     }
     // The row exists, so that both start from one commit.
-    world.simulator.faults().add(Rule::new(When::Always, Effect::Status {
-        status: 401,
-        style: None,
-        retry_after: None,
-    }));
+    world.simulator.faults().add(Rule::new(
+        When::Always,
+        Effect::Status { status: 401, style: None, retry_after: None },
+    ));
     world.run().await;
     world.simulator.faults().clear();
 
@@ -396,11 +391,14 @@ async fn bad_records_go_to_quarantine_and_the_page_goes_on() {
         kept.extend(object_lines(&key, &body));
     }
     kept.sort();
-    assert_eq!(kept, [
-        r#"{"reason":"bad_timestamp","record":{"uuid":"B2","timestamp":"soon"}}"#,
-        r#"{"reason":"no_timestamp","record":{"uuid":"B1"}}"#,
-        r#"{"reason":"not_an_object","record":null}"#,
-    ]);
+    assert_eq!(
+        kept,
+        [
+            r#"{"reason":"bad_timestamp","record":{"uuid":"B2","timestamp":"soon"}}"#,
+            r#"{"reason":"no_timestamp","record":{"uuid":"B1"}}"#,
+            r#"{"reason":"not_an_object","record":null}"#,
+        ]
+    );
 }
 
 #[tokio::test]
@@ -489,7 +487,8 @@ async fn pages_of_every_shape_are_understood() {
 
 #[tokio::test]
 async fn what_passes_is_tried_again() {
-    let mut world = World::new(Options { events: Counts::of_total(4_000), ..Options::default() }).await;
+    let mut world =
+        World::new(Options { events: Counts::of_total(4_000), ..Options::default() }).await;
     world.feeds = vec![Feed::ItemUsages];
     let status = |status, style, retry_after: Option<&str>| Effect::Status {
         status,
@@ -578,8 +577,7 @@ async fn a_rotated_token_goes_on_from_the_same_cursor() {
     world.simulator.revoke(&second);
     world.push("C", "2026-11-10T12:00:00Z");
     let tokens = Rotating { old: second.clone(), new: third, reads: 0.into() };
-    let ports =
-        Ports { tokens: &tokens, checkpoints: &world.checkpoints, archive: &world.archive };
+    let ports = Ports { tokens: &tokens, checkpoints: &world.checkpoints, archive: &world.archive };
     let deadline = Instant::now() + world.run_for;
     let report = collect(ports, &world.settings(), world.now(), deadline, &|_| ()).await;
     assert_eq!(only(&report).events, 1, "{report:?}");
@@ -594,9 +592,7 @@ struct Rotating {
 }
 
 impl oplake_core::token::TokenSource for Rotating {
-    async fn read(
-        &self,
-    ) -> Result<oplake_core::token::Secret, oplake_core::token::TokenError> {
+    async fn read(&self) -> Result<oplake_core::token::Secret, oplake_core::token::TokenError> {
         let first = self.reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
         let text = if first { &self.old } else { &self.new };
         Ok(oplake_core::token::Secret::new(text.clone()))
@@ -763,7 +759,14 @@ async fn a_future_event_among_others_does_not_hold_up_a_stream_by_insertion() {
         world.simulator.push(ApiFeed::SignInAttempts, &event);
     };
     for n in 0..2_500 {
-        push(n, if n == 999 { "2031-01-01T00:00:00Z".to_owned() } else { "2026-11-19T00:00:00Z".to_owned() });
+        push(
+            n,
+            if n == 999 {
+                "2031-01-01T00:00:00Z".to_owned()
+            } else {
+                "2026-11-19T00:00:00Z".to_owned()
+            },
+        );
     }
     world.run().await;
     world.assert_complete();

@@ -200,12 +200,15 @@ impl FromStr for Place {
                 if bucket.is_empty() {
                     Err("name the bucket: s3://BUCKET".to_owned())
                 } else if bucket.contains('/') {
-                    Err("name the bucket only; what keys start with is given by --prefix".to_owned())
+                    Err("name the bucket only; what keys start with is given by --prefix"
+                        .to_owned())
                 } else {
                     Ok(Self::Bucket(bucket.to_owned()))
                 }
             }
-            Some((scheme, _)) => Err(format!("`{scheme}://` is not known; use a folder or s3://BUCKET")),
+            Some((scheme, _)) => {
+                Err(format!("`{scheme}://` is not known; use a folder or s3://BUCKET"))
+            }
             None if text.is_empty() => Err("name a folder or s3://BUCKET".to_owned()),
             None => Ok(Self::Folder(text.into())),
         }
@@ -273,7 +276,8 @@ impl FromStr for Since {
             return Ok(Self::At(time));
         }
         let span = text.parse::<Span>().map_err(|_| hint.clone())?;
-        let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| hint.clone())?;
+        let age =
+            span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| hint.clone())?;
         let most = SignedDuration::from_hours(24 * 365 * 10);
         if age.is_positive() && age <= most { Ok(Self::Ago(age)) } else { Err(hint) }
     }

@@ -128,7 +128,10 @@ impl Watch {
         let shown = streams.entry(progress.stream.clone()).or_insert_with(|| {
             let bar = ProgressBar::new(done(self.now).max(1));
             let style = "{prefix:28} {bar:30} {percent:>3}% {msg}";
-            bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_style(
+                ProgressStyle::with_template(style)
+                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
             bar.set_prefix(progress.stream.to_string());
             let bar = self.bars.as_ref().map_or_else(ProgressBar::hidden, |bars| bars.add(bar));
             Shown { bar, at: Instant::now() }

@@ -78,7 +78,9 @@ fn outcome(report: Report) -> Result<Report, Failed> {
     let failed: Vec<_> = report
         .failures()
         .filter(|(stream, _)| stream.outcome == Outcome::Failed)
-        .map(|(stream, failure)| (failure.code, format!("{}: {}", stream.stream(), failure.message)))
+        .map(|(stream, failure)| {
+            (failure.code, format!("{}: {}", stream.stream(), failure.message))
+        })
         .collect();
     match failed.first() {
         None => Ok(report),

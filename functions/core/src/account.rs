@@ -132,7 +132,10 @@ impl<'a, T: TokenSource> Account<'a, T> {
 
     /// Reads the secret again, once a run, after `refused` was. `None` if it
     /// holds no other token.
-    async fn rotate(&self, refused: &Arc<EventsApi>) -> Result<Option<Arc<EventsApi>>, CollectError> {
+    async fn rotate(
+        &self,
+        refused: &Arc<EventsApi>,
+    ) -> Result<Option<Arc<EventsApi>>, CollectError> {
         let mut read_again = self.read_again.lock().await;
         let current = self.api();
         if !Arc::ptr_eq(&current, refused) {
@@ -142,14 +145,18 @@ impl<'a, T: TokenSource> Account<'a, T> {
             return Ok(None);
         }
         *read_again = true;
-        let Some(token) = self.access.tokens.read().await?.accounts(&self.name)?.remove(&self.name) else {
+        let Some(token) = self.access.tokens.read().await?.accounts(&self.name)?.remove(&self.name)
+        else {
             return Ok(None);
         };
         let token = token?;
         if token == *refused.token() {
             return Ok(None);
         }
-        tracing::info!("the token of account `{}` was rotated: going on with the new one", self.name);
+        tracing::info!(
+            "the token of account `{}` was rotated: going on with the new one",
+            self.name
+        );
         let base = token.api_url(self.access.url)?;
         let api = EventsApi::new(self.access.http.clone(), base, token, self.limiter.clone())?;
         if let Some(before) = self.owner() {

@@ -30,6 +30,10 @@ pub struct CommitId(String);
 
 impl CommitId {
     /// A new id, from the operating system's random numbers.
+    ///
+    /// # Panics
+    ///
+    /// If the operating system has none.
     #[must_use]
     #[expect(
         clippy::expect_used,

@@ -129,9 +129,10 @@ pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
         })
         .collect();
     let streams = accounts.iter().flat_map(|(name, account)| {
-        settings.feeds.iter().map(move |feed| {
-            (Stream { account: name.clone(), feed: *feed }, account)
-        })
+        settings
+            .feeds
+            .iter()
+            .map(move |feed| (Stream { account: name.clone(), feed: *feed }, account))
     });
     let mut reports: Vec<_> = stream::iter(streams)
         .map(|(stream, account)| async move {
@@ -381,12 +382,11 @@ impl<T: TokenSource, C: CheckpointStore, A: Archive> Tail<'_, '_, T, C, A> {
                     continue;
                 }
                 Err(error) => {
-                    let slow = matches!(
-                        error,
-                        CollectError::EventsApi(EventsApiError::OutOfTime { .. })
-                    );
+                    let slow =
+                        matches!(error, CollectError::EventsApi(EventsApiError::OutOfTime { .. }));
                     // A run that got anywhere at all has only used up its time.
-                    let end = if slow && self.report.pages > 0 { End::More } else { End::Failed(error) };
+                    let end =
+                        if slow && self.report.pages > 0 { End::More } else { End::Failed(error) };
                     return Ok((api_now.map(|now| (batch, now)), Some(end)));
                 }
             };
@@ -412,7 +412,11 @@ impl<T: TokenSource, C: CheckpointStore, A: Archive> Tail<'_, '_, T, C, A> {
                 run(batch, move |batch, marks| batch.add_page(&page, marks, date), marks.clone()),
                 async {
                     let wanted = end.is_none() && Instant::now() < self.read_until;
-                    if wanted { Some(self.account.page(self.stream.feed, &after).await) } else { None }
+                    if wanted {
+                        Some(self.account.page(self.stream.feed, &after).await)
+                    } else {
+                        None
+                    }
                 }
             );
             let undecided: Vec<Event>;
@@ -472,8 +476,8 @@ impl<T: TokenSource, C: CheckpointStore, A: Archive> Tail<'_, '_, T, C, A> {
         let sealed = joined(sealed.await)?;
         row.marks = row.marks.after(&sealed.latest, api_now);
         let (days, objects): (Vec<_>, Vec<_>) = sealed.objects.into_iter().unzip();
-        let committed = committer.commit(commit_id, &objects, row).await?;
-        if committed == Committed::Done {
+        let ended = committer.commit(commit_id, &objects, row).await?;
+        if ended == Committed::Done {
             lake.forget(days);
             self.report.events += events;
             self.report.duplicates += duplicates;
@@ -482,7 +486,7 @@ impl<T: TokenSource, C: CheckpointStore, A: Archive> Tail<'_, '_, T, C, A> {
             self.report.objects += objects.len() as u64;
             self.report.bytes += objects.iter().map(|object| object.body.len() as u64).sum::<u64>();
         }
-        Ok(committed)
+        Ok(ended)
     }
 
     async fn quarantine(&self, batch: &Batch) -> Result<(), CollectError> {
@@ -511,8 +515,8 @@ impl<T: TokenSource, C: CheckpointStore, A: Archive> Tail<'_, '_, T, C, A> {
         committer: &mut Committer<'_, A, C>,
         row: Row,
     ) -> Result<bool, CollectError> {
-        let committed = committer.commit(CommitId::random(), &[], row).await?;
-        Ok(committed == Committed::Done)
+        let ended = committer.commit(CommitId::random(), &[], row).await?;
+        Ok(ended == Committed::Done)
     }
 
     fn restart_from(&self, row: &Row) -> Timestamp {

@@ -304,7 +304,11 @@ impl<'a, A: Archive, C: CheckpointStore> Committer<'a, A, C> {
         match waits.next().filter(|wait| Instant::now() + *wait < self.deadline) {
             None => Err(error),
             Some(wait) => {
-                tracing::warn!(error.code = error.code(), "will look and try again: {}", chain(&error));
+                tracing::warn!(
+                    error.code = error.code(),
+                    "will look and try again: {}",
+                    chain(&error)
+                );
                 tokio::time::sleep(wait).await;
                 Ok(())
             }

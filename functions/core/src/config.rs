@@ -115,7 +115,8 @@ impl Config {
             log_level: read(set("LOG_LEVEL"), "LOG_LEVEL", |text| {
                 // `LevelFilter` also reads numbers and `OFF`.
                 let named = ["trace", "debug", "info", "warn", "error"];
-                let level = named.contains(&text.to_ascii_lowercase().as_str()).then(|| text.parse());
+                let level =
+                    named.contains(&text.to_ascii_lowercase().as_str()).then(|| text.parse());
                 level.and_then(Result::ok).ok_or("use TRACE, DEBUG, INFO, WARN or ERROR")
             })?
             .unwrap_or(LevelFilter::INFO),
@@ -158,9 +159,8 @@ pub fn parse_feeds(text: &str) -> Result<Vec<Feed>, String> {
 ///
 /// What is wrong with it.
 pub fn parse_api_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| {
-        format!("{error}; use a base URL such as https://events.1password.eu")
-    })?;
+    let url = Url::parse(text)
+        .map_err(|error| format!("{error}; use a base URL such as https://events.1password.eu"))?;
     check_url(&url)?;
     Ok(url)
 }
@@ -171,8 +171,11 @@ mod tests {
 
     /// A complete environment, with `changes` laid over it.
     fn parse(changes: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let base =
-            [("TOKEN_SECRET_ARN", "token"), ("ARCHIVE_BUCKET", "lake"), ("CHECKPOINT_TABLE", "rows")];
+        let base = [
+            ("TOKEN_SECRET_ARN", "token"),
+            ("ARCHIVE_BUCKET", "lake"),
+            ("CHECKPOINT_TABLE", "rows"),
+        ];
         Config::from_lookup(|name| {
             let found = changes.iter().chain(&base).find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())

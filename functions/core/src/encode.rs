@@ -102,12 +102,12 @@ mod tests {
             expected.extend_from_slice(line.as_bytes());
             expected.push(b'\n');
         }
-        let encoded = encoder.finish().unwrap();
-        assert_eq!(encoded.events, 5_000);
-        assert_eq!(encoded.crc32, crc32fast::hash(&encoded.body));
-        assert_eq!(encoded.body[4..8], [0; 4], "modification time");
+        let object = encoder.finish().unwrap();
+        assert_eq!(object.events, 5_000);
+        assert_eq!(object.crc32, crc32fast::hash(&object.body));
+        assert_eq!(object.body[4..8], [0; 4], "modification time");
         // A single-member decoder must see everything and leave nothing.
-        let mut decoder = flate2::bufread::GzDecoder::new(&encoded.body[..]);
+        let mut decoder = flate2::bufread::GzDecoder::new(&object.body[..]);
         let mut lines = Vec::new();
         decoder.read_to_end(&mut lines).unwrap();
         assert_eq!(lines, expected);

@@ -89,7 +89,9 @@ pub enum CollectError {
         second: AccountName,
     },
     /// The stream's row was deleted while it was being collected.
-    #[error("the checkpoint of {stream} was removed during the run: it starts again with the next one")]
+    #[error(
+        "the checkpoint of {stream} was removed during the run: it starts again with the next one"
+    )]
     RowRemoved {
         /// The stream.
         stream: Stream,
@@ -101,7 +103,9 @@ pub enum CollectError {
         key: String,
     },
     /// A committed object has not appeared, but still may.
-    #[error("the upload of `{key}` is missing but may still appear: the next runs look again for 15 minutes")]
+    #[error(
+        "the upload of `{key}` is missing but may still appear: the next runs look again for 15 minutes"
+    )]
     UploadMissing {
         /// The key.
         key: String,

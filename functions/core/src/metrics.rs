@@ -42,8 +42,10 @@ pub fn write_emf(
     mut out: impl Write,
 ) -> io::Result<()> {
     let streams = &report.streams;
-    let sum = |value: fn(&crate::report::StreamReport) -> u64| -> u64 { streams.iter().map(value).sum() };
-    let failed = |code: &dyn Fn(&str) -> bool| report.failures().filter(|(_, f)| code(f.code)).count();
+    let sum =
+        |value: fn(&crate::report::StreamReport) -> u64| -> u64 { streams.iter().map(value).sum() };
+    let failed =
+        |code: &dyn Fn(&str) -> bool| report.failures().filter(|(_, f)| code(f.code)).count();
     let outcome =
         |wanted: Outcome| streams.iter().filter(|stream| stream.outcome == wanted).count();
     let mut values = json!({

@@ -110,7 +110,9 @@ fn prepare(out: &Path) -> Result<(), BoxError> {
     let empty = std::fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
     if !made_by_demo && (!empty || out.is_file()) {
         let out = out.display();
-        return Err(format!("{out} exists and was not made by a demo: choose another with --out").into());
+        return Err(
+            format!("{out} exists and was not made by a demo: choose another with --out").into()
+        );
     }
     if made_by_demo {
         std::fs::remove_dir_all(out).map_err(|error| named(out, &error))?;

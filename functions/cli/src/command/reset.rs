@@ -50,7 +50,9 @@ impl WithCheckpoints for Reset {
             }
             match &self.move_to {
                 Some(archive) => {
-                    checkpoints.commit(stream, Some(&row.commit_id), &moved(&row, archive, self.now)).await?;
+                    checkpoints
+                        .commit(stream, Some(&row.commit_id), &moved(&row, archive, self.now))
+                        .await?;
                 }
                 None => checkpoints.remove(stream, &row.commit_id).await?,
             }

@@ -40,7 +40,7 @@ const MAX_BODY: usize = 16 << 20;
 const MAX_ERROR_BODY: usize = 4 << 10;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(60);
+const TOTAL_TIMEOUT: Duration = Duration::from_mins(1);
 
 const USER_AGENT: &str = concat!("onepassword-events-lake/", env!("CARGO_PKG_VERSION"));
 
