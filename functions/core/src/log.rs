@@ -1,8 +1,6 @@
 //! Log lines: ours at the level that was asked for, those of dependencies only
 //! from `WARN` on. A dependency at `TRACE` would print requests.
 
-use std::io::IsTerminal;
-
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
@@ -30,8 +28,7 @@ pub fn init(level: LevelFilter, format: Format) {
     let started = match format {
         Format::Json => registry.with(fmt::layer().json().flatten_event(true)).try_init(),
         Format::Plain => {
-            let ansi = std::io::stderr().is_terminal();
-            let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
+            let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
             registry.with(layer.with_target(false).without_time()).try_init()
         }
     };
