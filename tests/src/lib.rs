@@ -7,5 +7,8 @@
     reason = "tests answer by panics"
 )]
 
+pub mod binaries;
 pub mod judge;
+pub mod proxy;
+pub mod runtime_api;
 pub mod stack;

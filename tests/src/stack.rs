@@ -4,6 +4,7 @@
 //! order and no clean-up: the stack keeps everything in memory, and
 //! `tests/stack/stop` forgets it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
@@ -14,6 +15,8 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
 use oplake_core::checkpoint::CommitId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -98,6 +101,29 @@ impl Stack {
         let request = s3.put_bucket_versioning().bucket(&name);
         request.versioning_configuration(versioning).send().await.unwrap();
         name
+    }
+
+    /// The objects of `bucket`, by key.
+    pub async fn objects(&self, bucket: &str) -> BTreeMap<String, Bytes> {
+        let s3 = self.s3();
+        let mut pages = s3.list_objects_v2().bucket(bucket).into_paginator().send();
+        let mut keys = Vec::new();
+        while let Some(page) = pages.next().await {
+            let objects = page.unwrap().contents.unwrap_or_default();
+            keys.extend(objects.into_iter().map(|object| object.key.unwrap()));
+        }
+        let read = stream::iter(keys).map(|key| async {
+            let object = s3.get_object().bucket(bucket).key(&key).send().await.unwrap();
+            (key, object.body.collect().await.unwrap().into_bytes())
+        });
+        read.buffer_unordered(4).collect().await
+    }
+
+    /// The keys of the uploads to `bucket` that are neither completed nor
+    /// aborted.
+    pub async fn uploads(&self, bucket: &str) -> Vec<String> {
+        let answer = self.s3().list_multipart_uploads().bucket(bucket).send().await.unwrap();
+        answer.uploads().iter().map(|upload| upload.key().unwrap().to_owned()).collect()
     }
 
     /// Makes a table of checkpoints; returns its name.

@@ -14,10 +14,11 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use oplake_core::archive::Staged;
 use oplake_core::checkpoint::{
-    CheckpointError, CheckpointStore, CommitId, Cursor, Gap, Position, ROW_VERSION, Row,
+    CheckpointError, CheckpointStore, CommitId, Cursor, Position, ROW_VERSION, Row,
 };
 use oplake_core::feed::{AccountName, Feed, Stream};
 use oplake_core::newness::Marks;
+use oplake_core::window::Window;
 
 use crate::failure::{Failure, Kind};
 
@@ -195,8 +196,10 @@ fn encode(stream: &Stream, row: &Row) -> Item {
     if let Some(time) = row.complete_until {
         set("complete_until", text(time.to_string()));
     }
-    if !row.gaps.is_empty() {
-        set("gaps", AttributeValue::L(row.gaps.iter().map(encode_gap).collect()));
+    for (name, windows) in [("gaps", &row.gaps), ("resync", &row.resync)] {
+        if !windows.is_empty() {
+            set(name, AttributeValue::L(windows.iter().map(encode_window).collect()));
+        }
     }
     set("updated_at", text(row.updated_at.to_string()));
     item
@@ -213,10 +216,10 @@ fn encode_staged(staged: &Staged) -> AttributeValue {
     ]))
 }
 
-fn encode_gap(gap: &Gap) -> AttributeValue {
+fn encode_window(window: &Window) -> AttributeValue {
     AttributeValue::M(Item::from([
-        ("from".to_owned(), text(gap.from.to_string())),
-        ("to".to_owned(), text(gap.to.to_string())),
+        ("from".to_owned(), text(window.from.to_string())),
+        ("to".to_owned(), text(window.to.to_string())),
     ]))
 }
 
@@ -245,8 +248,8 @@ fn decode_row(item: &Item) -> Result<Row, Malformed> {
         staged: list_of(item, "staged", decode_staged)?,
         marks: decode_marks(item)?,
         complete_until: optional(item, "complete_until", parsed)?,
-        gaps: optional(item, "gaps", |item, name| list_of(item, name, decode_gap))?
-            .unwrap_or_default(),
+        gaps: windows_of(item, "gaps")?,
+        resync: windows_of(item, "resync")?,
         updated_at: parsed(item, "updated_at")?,
     })
 }
@@ -269,8 +272,13 @@ fn decode_staged(item: &Item) -> Result<Staged, Malformed> {
     })
 }
 
-fn decode_gap(item: &Item) -> Result<Gap, Malformed> {
-    Ok(Gap { from: parsed(item, "from")?, to: parsed(item, "to")? })
+fn windows_of(item: &Item, name: &'static str) -> Result<Vec<Window>, Malformed> {
+    let windows = optional(item, name, |item, name| list_of(item, name, decode_window))?;
+    Ok(windows.unwrap_or_default())
+}
+
+fn decode_window(item: &Item) -> Result<Window, Malformed> {
+    Ok(Window { from: parsed(item, "from")?, to: parsed(item, "to")? })
 }
 
 fn text_of(item: &Item, name: Malformed) -> Result<&str, Malformed> {
@@ -352,7 +360,8 @@ mod tests {
             staged: vec![staged.clone(), staged],
             marks: Marks::unknown_until(time),
             complete_until: Some(time),
-            gaps: vec![Gap { from: time, to: time }],
+            gaps: vec![Window { from: time, to: time }],
+            resync: vec![Window { from: time, to: time }],
             updated_at: time,
         }
     }
@@ -369,6 +378,7 @@ mod tests {
             marks: Marks::nothing(),
             complete_until: None,
             gaps: Vec::new(),
+            resync: Vec::new(),
             ..full
         };
         let item = encode(&stream(), &bare);
@@ -404,7 +414,7 @@ mod tests {
                 assert_eq!(attribute, name);
             }
         }
-        for name in ["account_uuid", "token_id", "cursor", "complete_until", "gaps"] {
+        for name in ["account_uuid", "token_id", "cursor", "complete_until", "gaps", "resync"] {
             let mut item = encode(&stream(), &row());
             item.insert(name.to_owned(), AttributeValue::Null(true));
             let error = decode(&stream(), &item).unwrap_err();

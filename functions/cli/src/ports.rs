@@ -75,7 +75,7 @@ pub(crate) async fn with_lake(
     }
 }
 
-/// Identity of the archive at `place`.
+/// Identity of the archive at `place`, to which objects were moved.
 pub(crate) async fn location(
     place: &Place,
     prefix: &Prefix,
@@ -83,6 +83,10 @@ pub(crate) async fn location(
     now: Timestamp,
 ) -> Result<String, BoxError> {
     Ok(match place {
+        Place::Folder(root) if !root.is_dir() => {
+            let root = root.display();
+            return Err(format!("the archive {root} does not exist: move the objects there").into());
+        }
         Place::Folder(root) => {
             FolderArchive::open(root, prefix.clone(), now).await?.location().to_owned()
         }

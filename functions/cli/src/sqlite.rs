@@ -47,22 +47,24 @@ CREATE TABLE IF NOT EXISTS checkpoints (
     recent_from    INTEGER NOT NULL,
     complete_until TEXT,
     gaps           TEXT NOT NULL,
+    resync         TEXT NOT NULL,
     updated_at     TEXT NOT NULL,
     PRIMARY KEY (account, feed)
 ) STRICT;";
 
 const LOAD: &str = "\
 SELECT version, commit_id, \"table\", archive, account_uuid, token_id, cursor, \"from\", staged,
-       high_water, recent, recent_from, complete_until, gaps, updated_at
+       high_water, recent, recent_from, complete_until, gaps, resync, updated_at
 FROM checkpoints WHERE account = :account AND feed = :feed";
 
 /// Writes the row if the stored commit is `:expected`, which is null for none.
 const COMMIT: &str = "\
 INSERT OR REPLACE INTO checkpoints
       (account, feed, version, commit_id, \"table\", archive, account_uuid, token_id, cursor,
-       \"from\", staged, high_water, recent, recent_from, complete_until, gaps, updated_at)
+       \"from\", staged, high_water, recent, recent_from, complete_until, gaps, resync, updated_at)
 SELECT :account, :feed, :version, :commit_id, :table, :archive, :account_uuid, :token_id, :cursor,
-       :from, :staged, :high_water, :recent, :recent_from, :complete_until, :gaps, :updated_at
+       :from, :staged, :high_water, :recent, :recent_from, :complete_until, :gaps, :resync,
+       :updated_at
 WHERE  (SELECT commit_id FROM checkpoints WHERE account = :account AND feed = :feed) IS :expected
 AND NOT EXISTS (SELECT 1 FROM checkpoints
                 WHERE account = :account AND feed = :feed AND version > :version)";
@@ -240,6 +242,7 @@ impl CheckpointStore for SqliteCheckpoints {
         };
         let staged = serde_json::to_string(&row.staged).map_err(unencoded)?;
         let gaps = serde_json::to_string(&row.gaps).map_err(unencoded)?;
+        let resync = serde_json::to_string(&row.resync).map_err(unencoded)?;
         self.call(move |connection| {
             let swap = named_params! {
                 ":account": stream.account.as_str(),
@@ -259,6 +262,7 @@ impl CheckpointStore for SqliteCheckpoints {
                 ":recent_from": row.marks.recent_from(),
                 ":complete_until": row.complete_until.map(|time| time.to_string()),
                 ":gaps": gaps,
+                ":resync": resync,
                 ":updated_at": row.updated_at.to_string(),
             };
             swap_row(connection, &stream, COMMIT, swap)
@@ -356,6 +360,7 @@ impl Stored<'_> {
             marks: marks.ok_or_else(|| self.corrupt("recent"))?,
             complete_until: complete_until.map(|_| self.time("complete_until")).transpose()?,
             gaps: self.read("gaps", |text| serde_json::from_str(text).ok())?,
+            resync: self.read("resync", |text| serde_json::from_str(text).ok())?,
             updated_at: self.time("updated_at")?,
         })
     }

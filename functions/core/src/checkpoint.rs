@@ -13,13 +13,12 @@ use std::fmt;
 use std::future::Future;
 use std::str::FromStr;
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-
 use crate::archive::Staged;
 use crate::error::BoxError;
 use crate::feed::{NameError, Stream};
 use crate::newness::Marks;
+use crate::window::Window;
+use jiff::Timestamp;
 
 /// Version of the row's layout that this program writes and reads.
 pub const ROW_VERSION: u32 = 1;
@@ -134,15 +133,6 @@ impl Position {
     }
 }
 
-/// An interval whose events the API no longer keeps and nobody collected.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Gap {
-    /// Start of the interval.
-    pub from: Timestamp,
-    /// End of the interval.
-    pub to: Timestamp,
-}
-
 /// A stream's committed state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Row {
@@ -168,8 +158,10 @@ pub struct Row {
     pub marks: Marks,
     /// The stream is complete up to this time, by the API's clock.
     pub complete_until: Option<Timestamp>,
-    /// Lost intervals.
-    pub gaps: Vec<Gap>,
+    /// Windows whose events the API no longer keeps and nobody collected.
+    pub gaps: Vec<Window>,
+    /// Windows that are still to be read again.
+    pub resync: Vec<Window>,
     /// When the row was written, by the writer's clock.
     pub updated_at: Timestamp,
 }

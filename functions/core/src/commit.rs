@@ -68,6 +68,7 @@ impl<'a, A: Archive, C: CheckpointStore> Committer<'a, A, C> {
                 marks,
                 complete_until: None,
                 gaps: Vec::new(),
+                resync: Vec::new(),
                 updated_at: now,
             };
             match checkpoints.commit(stream, None, &first).await {

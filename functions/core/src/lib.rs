@@ -36,3 +36,4 @@ pub mod report;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod token;
+pub mod window;

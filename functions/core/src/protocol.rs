@@ -199,6 +199,7 @@ mod tests {
             marks: Marks::nothing(),
             complete_until: None,
             gaps: Vec::new(),
+            resync: Vec::new(),
             updated_at: Timestamp::UNIX_EPOCH,
         }
     }

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use oplake_core::checkpoint::{CheckpointStore, Gap, Row};
+use oplake_core::checkpoint::{CheckpointStore, Row};
 use oplake_core::feed::{AccountName, Feed, Stream};
+use oplake_core::window::Window;
 use serde::Serialize;
 
 use crate::args::StatusArgs;
@@ -33,7 +34,8 @@ struct Told {
     lag_seconds: Option<i64>,
     staged_objects: u64,
     staged_events: u64,
-    gaps: Vec<Gap>,
+    gaps: Vec<Window>,
+    resync: Vec<Window>,
     updated_at: Timestamp,
 }
 
@@ -50,6 +52,7 @@ impl Told {
             staged_objects: row.staged.len() as u64,
             staged_events: row.staged.iter().map(|staged| staged.events).sum(),
             gaps: row.gaps,
+            resync: row.resync,
             updated_at: row.updated_at,
         }
     }

@@ -259,7 +259,8 @@ impl Gate {
         self.0.send_modify(|waiting| waiting.open = true);
     }
 
-    async fn pass(&self) {
+    /// Comes to the gate, and waits until it is open.
+    pub async fn pass(&self) {
         let mut waiting = self.0.subscribe();
         self.0.send_modify(|waiting| waiting.arrived += 1);
         waiting.wait_for(|waiting| waiting.open).await.ok();

@@ -5,9 +5,10 @@ use jiff::Timestamp;
 
 use super::fresh_stream;
 use crate::archive::Staged;
-use crate::checkpoint::{CheckpointError, CheckpointStore, CommitId, Cursor, Gap, Position, Row};
+use crate::checkpoint::{CheckpointError, CheckpointStore, CommitId, Cursor, Position, Row};
 use crate::feed::{Feed, Stream};
 use crate::newness::{MAX_RECENT, Marks};
+use crate::window::Window;
 
 /// Makes every claim.
 pub async fn all(store: &impl CheckpointStore) {
@@ -43,6 +44,7 @@ pub fn minimal_row(table: &str) -> Row {
         marks: Marks::nothing(),
         complete_until: None,
         gaps: Vec::new(),
+        resync: Vec::new(),
         updated_at: time(0),
     }
 }
@@ -72,7 +74,8 @@ pub fn full_row(table: &str) -> Row {
         staged: (0..128_u32).map(staged).collect(),
         marks,
         complete_until: Some(time(1)),
-        gaps: (0..8).map(|n| Gap { from: time(n), to: time(n + 1) }).collect(),
+        gaps: (0..8).map(|n| Window { from: time(n), to: time(n + 1) }).collect(),
+        resync: vec![Window { from: time(2), to: time(9) }],
         updated_at: time(123_456_789),
     }
 }
@@ -120,6 +123,7 @@ pub async fn rows_load_as_they_were_committed(store: &impl CheckpointStore) {
     let sparse = Row {
         marks: Marks::unknown_until(time(500)),
         gaps: Vec::new(),
+        resync: Vec::new(),
         staged: vec![staged(0)],
         ..full.clone()
     };
