@@ -49,7 +49,6 @@ type Answer = Result<Value, FunctionError>;
 pub struct RuntimeApi {
     address: String,
     invocations: mpsc::UnboundedSender<Invocation>,
-    shared: Arc<Shared>,
     server: JoinHandle<()>,
 }
 
@@ -78,11 +77,11 @@ impl RuntimeApi {
             .route("/invocation/{id}/error", post(error))
             .route("/init/error", post(init_error));
         let app = Router::new().nest("/2018-06-01/runtime", runtime);
-        let app = app.with_state(Arc::clone(&shared));
+        let app = app.with_state(shared);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let server = tokio::spawn(async { axum::serve(listener, app).await.unwrap() });
-        Self { address, invocations, shared, server }
+        Self { address, invocations, server }
     }
 
     /// What `AWS_LAMBDA_RUNTIME_API` has to say.

@@ -12,13 +12,14 @@ use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use oplake_core::archive::Archive;
 use oplake_core::checkpoint::{CheckpointStore, Position};
-use oplake_core::collect::{Ports, Settings, collect};
+use oplake_core::collect::{Ports, Settings, Task, collect};
 use oplake_core::feed::{AccountName, Feed, Stream};
 use oplake_core::partition::Prefix;
 use oplake_core::report::{Outcome, Report, StreamReport};
 use oplake_core::testing::{
     Fault, Faults, Faulty, FixedTokens, Gate, MemoryArchive, MemoryCheckpoints, Operation,
 };
+use oplake_core::window::Window;
 use oplake_tests::judge::{api, assert_holds, object_lines};
 use tokio::time::Instant;
 
@@ -66,13 +67,23 @@ impl World {
             extra_ca: None,
             prefix: Prefix::default(),
             account: AccountName::default(),
+            not_before: Timestamp::MIN,
         }
     }
 
     async fn run_on(&self, archive: &impl Archive, checkpoints: &impl CheckpointStore) -> Report {
+        self.work_on(archive, checkpoints, Task::Tail).await
+    }
+
+    async fn work_on(
+        &self,
+        archive: &impl Archive,
+        checkpoints: &impl CheckpointStore,
+        task: Task,
+    ) -> Report {
         let ports = Ports { tokens: &self.tokens, checkpoints, archive };
         let deadline = Instant::now() + self.run_for;
-        collect(ports, &self.settings(), self.now(), deadline, &|_| ()).await
+        collect(ports, &self.settings(), task, self.now(), deadline, &|_| ()).await
     }
 
     async fn run(&self) -> Report {
@@ -81,9 +92,20 @@ impl World {
 
     /// A process whose calls meet `faults`.
     async fn run_with(&self, faults: &Faults) -> Report {
+        self.work_with(faults, Task::Tail).await
+    }
+
+    async fn work_with(&self, faults: &Faults, task: Task) -> Report {
         let archive = Faulty::new(self.archive.clone(), faults);
         let checkpoints = Faulty::new(self.checkpoints.clone(), faults);
-        self.run_on(&archive, &checkpoints).await
+        self.work_on(&archive, &checkpoints, task).await
+    }
+
+    /// Re-reads the last `hours`.
+    async fn resync(&self, hours: i64) -> Report {
+        let from = self.now() - SignedDuration::from_hours(hours);
+        let task = Task::Resync(Window { from, to: self.now() });
+        self.work_on(&self.archive, &self.checkpoints, task).await
     }
 
     fn push(&self, id: &str, time: &str) -> Bytes {
@@ -193,7 +215,7 @@ async fn a_crash_at_any_step_loses_nothing_and_doubles_nothing() {
     let options = || Options {
         events: Counts { item_usages: 1_100, ..Counts::NONE },
         accounts: 1,
-        days: 40,
+        days: 20,
         ..Options::default()
     };
     let world = async || {
@@ -204,7 +226,7 @@ async fn a_crash_at_any_step_loses_nothing_and_doubles_nothing() {
     let faults = Faults::default();
     world().await.run_with(&faults).await;
     let steps = faults.steps();
-    assert!(steps > 80, "several batches of many objects: {steps}");
+    assert!(steps > 40, "several batches of many objects: {steps}");
     let faults = [Fault::CrashBefore, Fault::CrashAfter, Fault::LoseAnswer, Fault::Fail];
     let cases = (1..=steps).flat_map(|step| faults.iter().map(move |fault| (step, fault)));
     stream::iter(cases)
@@ -579,7 +601,8 @@ async fn a_rotated_token_goes_on_from_the_same_cursor() {
     let tokens = Rotating { old: second.clone(), new: third, reads: 0.into() };
     let ports = Ports { tokens: &tokens, checkpoints: &world.checkpoints, archive: &world.archive };
     let deadline = Instant::now() + world.run_for;
-    let report = collect(ports, &world.settings(), world.now(), deadline, &|_| ()).await;
+    let report =
+        collect(ports, &world.settings(), Task::Tail, world.now(), deadline, &|_| ()).await;
     assert_eq!(only(&report).events, 1, "{report:?}");
     world.assert_complete();
 }
@@ -697,7 +720,7 @@ async fn a_token_is_sent_to_no_unknown_host() {
     let ports =
         Ports { tokens: &world.tokens, checkpoints: &world.checkpoints, archive: &world.archive };
     let deadline = Instant::now() + world.run_for;
-    let report = collect(ports, &settings, world.now(), deadline, &|_| ()).await;
+    let report = collect(ports, &settings, Task::Tail, world.now(), deadline, &|_| ()).await;
     assert_eq!(code(&report), "Token.UnknownHost");
     assert_eq!(world.simulator.requests(), []);
 }
@@ -815,4 +838,191 @@ async fn a_run_ends_before_its_deadline_on_a_committed_batch() {
     assert_eq!(outcomes(&report), [Outcome::Collected]);
     assert_eq!(only(&report).duplicates, 0, "it went on where it was");
     world.assert_complete();
+}
+
+#[tokio::test]
+async fn a_resync_adds_what_arrived_late_and_only_that() {
+    let world = World::new(Options {
+        events: Counts::of_total(6_000),
+        days: 6,
+        days_ahead: 2,
+        late_arrivals: true,
+        ..Options::default()
+    })
+    .await;
+    let mut late = 0;
+    for _ in 0..8 {
+        world.run().await;
+        world.simulator.clock().advance(minutes(6 * 60));
+    }
+    world.run().await;
+    let report = world.resync(24 * 9).await;
+    assert_eq!(report.failures().count(), 0, "{report:?}");
+    late += report.streams.iter().map(|stream| stream.late_events).sum::<u64>();
+    assert!(late > 0, "nothing was late");
+    world.assert_complete();
+
+    // The same again adds nothing, and leaves nothing to do.
+    let objects = world.archive.objects();
+    let report = world.resync(24 * 9).await;
+    assert_eq!(outcomes(&report), [Outcome::Idle; 3]);
+    assert_eq!(world.archive.objects(), objects);
+    assert!(world.checkpoints.rows().values().all(|row| row.resync.is_empty()));
+
+    // The tail goes on where it was.
+    world.simulator.clock().advance(minutes(60));
+    let report = world.run().await;
+    assert_eq!(report.streams.iter().map(|s| s.duplicates).sum::<u64>(), 0);
+}
+
+#[tokio::test]
+async fn a_resync_that_runs_out_of_time_is_finished_by_the_next() {
+    let mut world = World::new(Options {
+        events: Counts { item_usages: 4_000, ..Counts::NONE },
+        latency: Duration::from_millis(40),
+        ..Options::default()
+    })
+    .await;
+    world.feeds = vec![Feed::ItemUsages];
+    world.run().await;
+    // Late ones on each day.
+    for day in 22..32 {
+        let time = format!("2026-10-{day}T10:00:00Z");
+        let line = format!(r#"{{"uuid":"L{day}","timestamp":"{time}"}}"#);
+        world.simulator.push(ApiFeed::ItemUsages, &Event::new(line));
+    }
+    world.run_for = Duration::from_millis(700);
+    let report = world.resync(24 * 40).await;
+    assert_eq!(only(&report).outcome, Outcome::Partial, "{report:?}");
+    world.run_for = Duration::from_secs(60);
+    // The next one asks for less, and does both.
+    let report = world.resync(1).await;
+    assert_eq!(report.failures().count(), 0, "{report:?}");
+    world.assert_complete();
+    assert!(world.checkpoints.rows().values().all(|row| row.resync.is_empty()));
+}
+
+/// A crash at each step of a resync, then the tail and another resync.
+#[tokio::test]
+async fn a_crash_in_a_resync_loses_nothing_and_doubles_nothing() {
+    let world = async || {
+        let world = World::empty().await;
+        for day in 10..14 {
+            for n in 0..3 {
+                world.push(&format!("E{day}-{n}"), &format!("2026-11-{day}T1{n}:00:00Z"));
+            }
+        }
+        world.run().await;
+        for day in 9..13 {
+            world.push(&format!("L{day}"), &format!("2026-11-{day:02}T11:30:00Z"));
+        }
+        world
+    };
+    let window = |world: &World| {
+        let from = "2026-11-08T00:00:00Z".parse().unwrap();
+        Task::Resync(Window { from, to: world.now() })
+    };
+    let steps = {
+        let world = world().await;
+        let faults = Faults::default();
+        world.work_with(&faults, window(&world)).await;
+        world.assert_complete();
+        faults.steps()
+    };
+    assert!(steps > 30, "{steps}");
+    let faults = [Fault::CrashBefore, Fault::CrashAfter, Fault::LoseAnswer, Fault::Fail];
+    let cases = (1..=steps).flat_map(|step| faults.iter().map(move |fault| (step, fault)));
+    stream::iter(cases)
+        .for_each_concurrent(16, async |(step, fault)| {
+            let world = world().await;
+            let faults = Faults::default();
+            faults.on_step(step, fault.clone());
+            world.work_with(&faults, window(&world)).await;
+            if step % 2 == 0 {
+                // What was staged may have vanished by the next run.
+                world.archive.expire_uploads();
+                world.simulator.clock().advance(minutes(20));
+            }
+            let report = world.run().await;
+            assert_eq!(report.failures().count(), 0, "{step} {fault:?}: {report:?}");
+            let report = world.resync(24 * 14).await;
+            assert_eq!(report.failures().count(), 0, "{step} {fault:?}: {report:?}");
+            world.assert_complete();
+        })
+        .await;
+}
+
+/// Each commits while the other holds what it has read.
+#[tokio::test]
+async fn tail_and_resync_beside_each_other_add_each_event_once() {
+    for resync_first in [true, false] {
+        let world = World::empty().await;
+        world.push("A", "2026-11-18T10:00:00Z");
+        world.push("C", "2026-11-19T10:00:00Z");
+        world.run().await;
+        world.push("B", "2026-11-18T11:00:00Z");
+        world.push("D", "2026-11-19T11:00:00Z");
+        // The tail is led back, so that both find B and D new.
+        let rewind = Rule::new(When::Nth(1), Effect::Rewind(4)).feed(ApiFeed::SignInAttempts);
+        let gates = (Gate::new(), Gate::new());
+        let (one, two) = (Faults::default(), Faults::default());
+        one.on(Operation::Commit, 1, Fault::Hold(gates.0.clone()));
+        two.on(Operation::Commit, 1, Fault::Hold(gates.1.clone()));
+        let from = "2026-11-18T00:00:00Z".parse().unwrap();
+        let window = Task::Resync(Window { from, to: "2026-11-19T00:00:00Z".parse().unwrap() });
+        world.simulator.faults().add(rewind);
+        let order = async {
+            gates.0.reached(1).await;
+            gates.1.reached(1).await;
+            let (first, second) =
+                if resync_first { (&gates.1, &gates.0) } else { (&gates.0, &gates.1) };
+            first.open();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            second.open();
+        };
+        let (tail, resync, ()) =
+            tokio::join!(world.run_with(&one), world.work_with(&two, window), order);
+        assert_eq!(tail.failures().count() + resync.failures().count(), 0, "{tail:?} {resync:?}");
+        world.run().await;
+        world.assert_complete();
+        assert_eq!(world.archive.uploads(), []);
+    }
+}
+
+#[tokio::test]
+async fn what_was_expired_or_erased_never_comes_back() {
+    let world = World::empty().await;
+    world.push("old", "2026-11-01T10:00:00Z");
+    let new = world.push("new", "2026-11-15T10:00:00Z");
+    let mut settings = world.settings();
+    settings.not_before = "2026-11-10T00:00:00Z".parse().unwrap();
+    let window = Window { from: "2026-10-01T00:00:00Z".parse().unwrap(), to: world.now() };
+    let ports =
+        Ports { tokens: &world.tokens, checkpoints: &world.checkpoints, archive: &world.archive };
+    for task in [Task::Tail, Task::Resync(window), Task::Backfill(window)] {
+        let deadline = Instant::now() + world.run_for;
+        let report = collect(ports, &settings, task, world.now(), deadline, &|_| ()).await;
+        assert_eq!(report.failures().count(), 0, "{report:?}");
+        assert_holds(&world.archive.objects(), "main", Feed::SigninAttempts, [&new]);
+    }
+}
+
+#[tokio::test]
+async fn a_gap_is_told_once_and_a_quiet_stream_has_none() {
+    let world = World::empty().await;
+    world.push("A", "2026-11-18T10:00:00Z");
+    world.run().await;
+    // Quiet, but collected.
+    for _ in 0..13 {
+        world.simulator.clock().advance(minutes(10 * 24 * 60));
+        let report = world.run().await;
+        assert_eq!(only(&report).gap, None);
+    }
+    // Not collected for 150 days: 30 are lost.
+    world.simulator.clock().advance(minutes(150 * 24 * 60));
+    let gap = only(&world.run().await).gap.unwrap();
+    assert_eq!(gap.to.duration_since(gap.from), SignedDuration::from_hours(30 * 24));
+    let row = world.checkpoints.load(&world.stream()).await.unwrap().unwrap();
+    assert_eq!(row.gaps, [gap]);
+    assert_eq!(only(&world.run().await).gap, None);
 }

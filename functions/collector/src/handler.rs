@@ -2,17 +2,20 @@
 
 use std::time::{Duration, SystemTime};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use lambda_runtime::Diagnostic;
 use oplake_aws::{DynamoDbCheckpoints, S3Archive, SdkConfig, SecretsManagerTokens, sdk};
-use oplake_core::collect::{Ports, Settings, collect};
-use oplake_core::config::{Config, ConfigError};
+use oplake_core::collect::{Ports, Settings, Task, collect};
+use oplake_core::config::{Config, ConfigError, days_of};
 use oplake_core::error::chain;
 use oplake_core::feed::AccountName;
 use oplake_core::metrics::write_emf;
 use oplake_core::report::{Outcome, Report};
+use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
+
+use crate::input;
 
 /// The function's state across warm invocations.
 pub(crate) struct Collector {
@@ -40,9 +43,13 @@ impl Collector {
         Self { config, function, aws: OnceCell::new() }
     }
 
-    /// Collects every stream until `deadline`. If one failed, the others have
-    /// been committed before the invocation fails.
-    pub(crate) async fn invoke(&self, deadline: SystemTime) -> Result<Report, Failed> {
+    /// Does what `input` asks for with every stream until `deadline`. If one
+    /// failed, the others have been committed before the invocation fails.
+    pub(crate) async fn invoke(
+        &self,
+        input: Value,
+        deadline: SystemTime,
+    ) -> Result<Report, Failed> {
         let config = self.config.as_ref().map_err(|error| refuse(error.code(), error))?;
         let aws = self.aws.get_or_try_init(async || sdk::load(config.extra_ca.as_deref()).await);
         let aws = aws.await.map_err(|error| refuse("Config.Invalid", &error))?;
@@ -54,17 +61,20 @@ impl Collector {
             .kms_key(config.kms_key.clone());
         #[expect(clippy::disallowed_methods, reason = "the edge of the program")]
         let (now, clock) = (Timestamp::now(), SystemTime::now());
+        let task = input::read(input, now).map_err(|error| refuse("Input.Invalid", &error))?;
         let left = deadline.duration_since(clock).unwrap_or(Duration::ZERO);
         let settings = Settings {
             feeds: config.feeds.clone(),
-            start: now - SignedDuration::from_hours(24 * i64::from(config.lookback_days)),
+            start: now - days_of(config.lookback_days),
             api_url: config.api_url.clone(),
             extra_ca: config.extra_ca.clone(),
             prefix: config.prefix.clone(),
             account: AccountName::default(),
+            not_before: config.not_before(now),
         };
         let ports = Ports { tokens: &tokens, checkpoints: &checkpoints, archive: &archive };
-        let report = collect(ports, &settings, now, Instant::now() + left, &|_| ()).await;
+        let deadline = Instant::now() + left;
+        let report = collect(ports, &settings, task, now, deadline, &|_| ()).await;
         if let Err(error) = write_emf(&report, &self.function, now, std::io::stdout().lock()) {
             tracing::error!("the metrics were not written: {error}");
         }

@@ -1,6 +1,7 @@
 //! The Lambda function: one collection of every stream per invocation.
 
 mod handler;
+mod input;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use oplake_core::config::Config;
@@ -20,7 +21,8 @@ async fn main() -> Result<(), Error> {
     let function = lookup("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| "collector".to_owned());
     let collector = &Collector::new(config, function);
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
-        collector.invoke(event.context.deadline()).await
+        let deadline = event.context.deadline();
+        collector.invoke(event.payload, deadline).await
     }))
     .await
 }

@@ -8,9 +8,9 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 use tokio::time::Instant;
 use url::Url;
 
-use crate::checkpoint::{Position, Row};
+use crate::checkpoint::Row;
 use crate::error::CollectError;
-use crate::events_api::{EventsApi, EventsApiError, Limiter, Page};
+use crate::events_api::{EventsApi, EventsApiError, Limiter, Pace, Page, Request};
 use crate::feed::{AccountName, Feed};
 use crate::token::{Token, TokenSource};
 
@@ -26,6 +26,8 @@ pub(crate) struct Access<'a, T> {
     pub(crate) met: Mutex<BTreeMap<String, AccountName>>,
     /// When requests have to be over.
     pub(crate) deadline: Instant,
+    /// How fast each account is asked.
+    pub(crate) pace: Pace,
 }
 
 /// An account that is being collected. Its streams share the token, the rate
@@ -47,7 +49,7 @@ impl<'a, T: TokenSource> Account<'a, T> {
         now: Timestamp,
     ) -> Result<Self, CollectError> {
         token.check_expiry(now)?;
-        let limiter = Arc::new(Limiter::new());
+        let limiter = Arc::new(Limiter::new(access.pace));
         let base = token.api_url(access.url)?;
         let api = EventsApi::new(access.http.clone(), base, token, limiter.clone())?;
         Ok(Self {
@@ -76,11 +78,15 @@ impl<'a, T: TokenSource> Account<'a, T> {
 
     /// Reads a page; if the token is refused, with the token that the secret
     /// holds by then.
-    pub(crate) async fn page(&self, feed: Feed, position: &Position) -> Result<Page, CollectError> {
+    pub(crate) async fn page(
+        &self,
+        feed: Feed,
+        request: Request<'_>,
+    ) -> Result<Page, CollectError> {
         let api = self.api();
-        match api.page(feed, position, self.access.deadline).await {
+        match api.page(feed, request, self.access.deadline).await {
             Err(refused @ EventsApiError::Unauthorized { .. }) => match self.rotate(&api).await? {
-                Some(api) => Ok(api.page(feed, position, self.access.deadline).await?),
+                Some(api) => Ok(api.page(feed, request, self.access.deadline).await?),
                 None => Err(refused.into()),
             },
             answered => Ok(answered?),

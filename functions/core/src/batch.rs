@@ -15,7 +15,7 @@ use crate::encode::Encoder;
 use crate::event::{Defect, Event, Fingerprint};
 use crate::events_api::Page;
 use crate::feed::Stream;
-use crate::newness::{Latest, Marks, Verdict};
+use crate::newness::{Latest, Verdict};
 use crate::partition::{Day, Prefix};
 
 /// A batch closes at this many compressed bytes,
@@ -82,8 +82,8 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Adds the events of `page` that `marks` know to be new, and returns those
-    /// that only the lake can judge. `now` is the API's clock.
+    /// Adds the events of `page` that `judge` finds new, and returns those that
+    /// only the lake can judge.
     ///
     /// # Errors
     ///
@@ -91,25 +91,26 @@ impl Batch {
     pub(crate) fn add_page(
         &mut self,
         page: &Page,
-        marks: &Marks,
-        now: Timestamp,
+        judge: impl Fn(&Event) -> Verdict,
     ) -> io::Result<Vec<Event>> {
         let mut undecided = Vec::new();
         for record in &page.items {
             self.raw_bytes += record.len();
             match Event::read(record) {
                 Err(defect) => self.bad.push(BadRecord { record: record.clone(), defect }),
-                Ok(event) => match marks.verdict(event.time, event.fingerprint) {
-                    Verdict::New => self.add(&event, now)?,
+                Ok(event) => match judge(&event) {
+                    Verdict::New => self.add(&event, page.date)?,
                     Verdict::Known => self.duplicates += 1,
                     Verdict::AskLake => undecided.push(event),
+                    Verdict::Unwanted => {}
                 },
             }
         }
         Ok(undecided)
     }
 
-    /// Adds an event that has not been committed, unless the batch has it.
+    /// Adds an event that has not been committed, unless the batch has it. `now`
+    /// is the API's clock.
     ///
     /// # Errors
     ///
@@ -174,6 +175,11 @@ impl Batch {
     /// Events that lie more than ten minutes ahead of the API's clock.
     pub(crate) const fn future(&self) -> u64 {
         self.future
+    }
+
+    /// The events that will be committed, by their fingerprints.
+    pub(crate) const fn members(&self) -> &HashSet<Fingerprint> {
+        &self.members
     }
 
     /// Records for quarantine.

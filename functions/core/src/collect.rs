@@ -1,5 +1,5 @@
 //! The main job: every stream from where it was committed to the end of what
-//! the API has.
+//! the API has, or a window of every stream again.
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
@@ -17,21 +17,23 @@ use crate::archive::Archive;
 use crate::batch::{Batch, FUTURE};
 use crate::checkpoint::{CheckpointStore, CommitId, Position, Row};
 use crate::commit::{Committed, Committer};
+use crate::config::{API_RETENTION_DAYS, days_of};
 use crate::error::{CollectError, chain};
 use crate::event::Event;
-use crate::events_api::{EventsApiError, Page, http_client};
+use crate::events_api::{EventsApiError, Pace, Page, Request, http_client};
 use crate::feed::{AccountName, Feed, Stream};
 use crate::lake::Lake;
-use crate::newness::Marks;
+use crate::newness::{Marks, Verdict};
 use crate::partition::Prefix;
 use crate::report::{Failure, Outcome, Report, StreamReport};
 use crate::token::{TokenError, TokenSource, Tokens};
+use crate::window::{Window, with};
 
 /// Streams that are collected at once.
 const CONCURRENT_STREAMS: usize = 4;
 
 /// Empty pages in a row after which a run leaves the rest to the next one.
-const MAX_EMPTY_PAGES: u32 = 5;
+pub(crate) const MAX_EMPTY_PAGES: u32 = 5;
 
 /// How old `complete_until` may become before an idle run writes it.
 const IDLE_WRITE: SignedDuration = SignedDuration::from_hours(6);
@@ -62,6 +64,18 @@ impl<T, C, A> Clone for Ports<'_, T, C, A> {
 
 impl<T, C, A> Copy for Ports<'_, T, C, A> {}
 
+/// What a run does with each stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// Read on from where the stream was committed.
+    Tail,
+    /// Read a window again, slowly, and add what the tail has missed. What an
+    /// earlier run left unfinished is finished too.
+    Resync(Window),
+    /// The same, as fast as leaves the tail its share.
+    Backfill(Window),
+}
+
 /// What a run is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -77,6 +91,9 @@ pub struct Settings {
     pub prefix: Prefix,
     /// The account that a bare token is of.
     pub account: AccountName,
+    /// Events before this time are not committed: they have been expired or
+    /// erased on purpose.
+    pub not_before: Timestamp,
 }
 
 /// How far a stream has been read.
@@ -90,13 +107,14 @@ pub struct Progress<'a> {
     pub at: Option<Timestamp>,
 }
 
-/// Collects every stream of every account once. `now` is the time, `deadline`
-/// when the run has to be over, `progress` is told of every page.
+/// Does `task` once with every stream of every account. `now` is the time,
+/// `deadline` when the run has to be over, `progress` is told of every page.
 ///
 /// A failing stream never stops another: its error is in the report.
 pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
     ports: Ports<'_, T, C, A>,
     settings: &Settings,
+    task: Task,
     now: Timestamp,
     deadline: Instant,
     progress: &(dyn Fn(Progress<'_>) + Sync),
@@ -114,7 +132,12 @@ pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
     };
     let url = settings.api_url.as_ref();
     let met = Mutex::new(BTreeMap::new());
-    let access = Access { tokens: ports.tokens, http, url, met, deadline: read_until };
+    let pace = match task {
+        Task::Tail => Pace::Tail,
+        Task::Resync(_) => Pace::Resync,
+        Task::Backfill(_) => Pace::Backfill,
+    };
+    let access = Access { tokens: ports.tokens, http, url, met, deadline: read_until, pace };
     let twins = twins(&tokens);
     let accounts: Vec<_> = tokens
         .into_iter()
@@ -144,7 +167,7 @@ pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
                     return report;
                 }
             };
-            let mut tail = Tail {
+            let mut run = StreamRun {
                 ports,
                 settings,
                 account,
@@ -155,9 +178,13 @@ pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
                 progress,
                 report: &mut report,
             };
-            match tail.collect().await {
-                Ok(outcome) => tail.report.outcome = outcome,
-                Err(error) => fail(tail.report, &error),
+            let ended = match task {
+                Task::Tail => run.tail().await,
+                Task::Resync(window) | Task::Backfill(window) => run.resync(window).await,
+            };
+            match ended {
+                Ok(outcome) => run.report.outcome = outcome,
+                Err(error) => fail(run.report, &error),
             }
             log(&report);
             report
@@ -234,17 +261,18 @@ fn log(report: &StreamReport) {
     }
 }
 
-/// One stream being collected.
-struct Tail<'a, 'r, T, C, A> {
-    ports: Ports<'a, T, C, A>,
-    settings: &'a Settings,
-    account: &'a Account<'a, T>,
-    stream: &'r Stream,
-    now: Timestamp,
-    read_until: Instant,
-    deadline: Instant,
-    progress: &'a (dyn Fn(Progress<'_>) + Sync),
-    report: &'r mut StreamReport,
+/// One stream in a run.
+pub(crate) struct StreamRun<'a, 'r, T, C, A> {
+    pub(crate) ports: Ports<'a, T, C, A>,
+    pub(crate) settings: &'a Settings,
+    pub(crate) account: &'a Account<'a, T>,
+    pub(crate) stream: &'r Stream,
+    pub(crate) now: Timestamp,
+    /// When reading has to end, so that there is time to commit.
+    pub(crate) read_until: Instant,
+    pub(crate) deadline: Instant,
+    pub(crate) progress: &'a (dyn Fn(Progress<'_>) + Sync),
+    pub(crate) report: &'r mut StreamReport,
 }
 
 /// Where a stream is being read.
@@ -278,12 +306,12 @@ enum End {
     Failed(CollectError),
 }
 
-impl<T: TokenSource, C: CheckpointStore, A: Archive> Tail<'_, '_, T, C, A> {
-    /// Collects the stream to its end, batch by batch.
-    async fn collect(&mut self) -> Result<Outcome, CollectError> {
-        if !self.account.covers(self.stream.feed) {
-            return Ok(Outcome::Skipped);
-        }
+impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, 'r, T, C, A> {
+    /// The stream's row, everything that it names being published, and the
+    /// 1Password account that row and token belong to.
+    pub(crate) async fn open(
+        &mut self,
+    ) -> Result<(Committer<'r, A, C>, Option<String>), CollectError> {
         let Ports { checkpoints, archive, .. } = self.ports;
         let (start, now) = (self.settings.start, self.now);
         let stream = self.stream;
@@ -292,7 +320,16 @@ impl<T: TokenSource, C: CheckpointStore, A: Archive> Tail<'_, '_, T, C, A> {
         self.note_completeness(committer.row());
         committer.settle().await?;
         let owner = self.account.check(committer.row()).await?;
+        Ok((committer, owner))
+    }
 
+    /// Collects the stream to its end, batch by batch.
+    async fn tail(&mut self) -> Result<Outcome, CollectError> {
+        if !self.account.covers(self.stream.feed) {
+            return Ok(Outcome::Skipped);
+        }
+        let (mut committer, owner) = self.open().await?;
+        let (archive, stream) = (self.ports.archive, self.stream);
         let mut lake = Lake::new(archive, stream);
         let mut reader = Reader::at(committer.row().position());
         let mut restarted = false;
@@ -323,6 +360,7 @@ impl<T: TokenSource, C: CheckpointStore, A: Archive> Tail<'_, '_, T, C, A> {
                 row.account_uuid.clone_from(&owner);
                 row.token_id = Some(self.account.token_id());
                 row.updated_at = api_now;
+                self.note_gap(&mut row, api_now);
                 if let Some(End::Complete(at)) = &end {
                     row.complete_until = row.complete_until.max(Some(*at));
                 }
@@ -373,7 +411,7 @@ impl<T: TokenSource, C: CheckpointStore, A: Archive> Tail<'_, '_, T, C, A> {
                 None if Instant::now() >= self.read_until => {
                     return Ok((api_now.map(|now| (batch, now)), Some(End::More)));
                 }
-                None => self.account.page(self.stream.feed, &reader.position).await,
+                None => self.account.page(self.stream.feed, (&reader.position).into()).await,
             };
             let page = match page {
                 Ok(page) => page,
@@ -408,17 +446,19 @@ impl<T: TokenSource, C: CheckpointStore, A: Archive> Tail<'_, '_, T, C, A> {
             let last = last.map(|event| event.time);
 
             // The next page is on its way while this one is compressed.
-            let (read, ahead) = tokio::join!(
-                run(batch, move |batch, marks| batch.add_page(&page, marks, date), marks.clone()),
-                async {
-                    let wanted = end.is_none() && Instant::now() < self.read_until;
-                    if wanted {
-                        Some(self.account.page(self.stream.feed, &after).await)
-                    } else {
-                        None
-                    }
+            let (marks, not_before) = (marks.clone(), self.settings.not_before);
+            let judge = move |event: &Event| {
+                if event.time < not_before {
+                    Verdict::Unwanted
+                } else {
+                    marks.verdict(event.time, event.fingerprint)
                 }
-            );
+            };
+            let (read, ahead) = tokio::join!(read_page(batch, page, judge), async {
+                let wanted = end.is_none() && Instant::now() < self.read_until;
+                let request = Request::from(&after);
+                if wanted { Some(self.account.page(self.stream.feed, request).await) } else { None }
+            });
             let undecided: Vec<Event>;
             (batch, undecided) = read?;
             if !undecided.is_empty() {
@@ -458,7 +498,7 @@ impl<T: TokenSource, C: CheckpointStore, A: Archive> Tail<'_, '_, T, C, A> {
     }
 
     /// Commits `batch` with `row`, which says all but what the batch holds.
-    async fn commit(
+    pub(crate) async fn commit(
         &mut self,
         committer: &mut Committer<'_, A, C>,
         batch: Batch,
@@ -474,6 +514,7 @@ impl<T: TokenSource, C: CheckpointStore, A: Archive> Tail<'_, '_, T, C, A> {
             (self.settings.prefix.clone(), self.stream.clone(), commit_id.clone());
         let sealed = spawn_blocking(move || batch.seal(&prefix, &stream, api_now, &id));
         let sealed = joined(sealed.await)?;
+        row.updated_at = api_now;
         row.marks = row.marks.after(&sealed.latest, api_now);
         let (days, objects): (Vec<_>, Vec<_>) = sealed.objects.into_iter().unzip();
         let ended = committer.commit(commit_id, &objects, row).await?;
@@ -489,7 +530,7 @@ impl<T: TokenSource, C: CheckpointStore, A: Archive> Tail<'_, '_, T, C, A> {
         Ok(ended)
     }
 
-    async fn quarantine(&self, batch: &Batch) -> Result<(), CollectError> {
+    pub(crate) async fn quarantine(&self, batch: &Batch) -> Result<(), CollectError> {
         for record in batch.bad() {
             let key = self.settings.prefix.quarantine(self.stream, &record.sha256());
             tracing::warn!("a record of `{}` goes to quarantine: `{key}`", self.stream);
@@ -510,13 +551,29 @@ impl<T: TokenSource, C: CheckpointStore, A: Archive> Tail<'_, '_, T, C, A> {
     }
 
     /// Commits `row` without objects. `false` if another writer has moved on.
-    async fn write(
+    pub(crate) async fn write(
         &self,
         committer: &mut Committer<'_, A, C>,
         row: Row,
     ) -> Result<bool, CollectError> {
         let ended = committer.commit(CommitId::random(), &[], row).await?;
         Ok(ended == Committed::Done)
+    }
+
+    /// Notes what the API has dropped since the stream was last complete.
+    fn note_gap(&mut self, row: &mut Row, api_now: Timestamp) {
+        let to = api_now - days_of(API_RETENTION_DAYS);
+        let Some(from) = row.complete_until else { return };
+        if from < to {
+            let gap = Window { from, to };
+            tracing::error!(
+                "nothing was collected of `{}` from {from} to {to}, and 1Password keeps it no longer",
+                self.stream
+            );
+            row.gaps = with(&row.gaps, gap);
+            row.complete_until = Some(to);
+            self.report.gap = Some(gap);
+        }
     }
 
     fn restart_from(&self, row: &Row) -> Timestamp {
@@ -538,6 +595,7 @@ fn is_worth_a_write(row: &Row, before: &Row) -> bool {
         (now, before) => now != before,
     };
     stale
+        || row.gaps != before.gaps
         || row.position() != before.position()
         || row.token_id != before.token_id
         || row.account_uuid != before.account_uuid
@@ -548,14 +606,14 @@ fn is_rejected_cursor(error: &CollectError, reader: &Reader) -> bool {
         && matches!(reader.position, Position::Cursor(_))
 }
 
-/// Runs `work` on `batch` where it may block.
-async fn run(
+/// Adds `page` to `batch` where it may block.
+pub(crate) async fn read_page(
     mut batch: Batch,
-    work: impl FnOnce(&mut Batch, &Marks) -> std::io::Result<Vec<Event>> + Send + 'static,
-    marks: Arc<Marks>,
+    page: Page,
+    judge: impl Fn(&Event) -> Verdict + Send + 'static,
 ) -> std::io::Result<(Batch, Vec<Event>)> {
-    let done = spawn_blocking(move || work(&mut batch, &marks).map(|events| (batch, events)));
-    joined(done.await)
+    let read = move || batch.add_page(&page, judge).map(|undecided| (batch, undecided));
+    joined(spawn_blocking(read).await)
 }
 
 /// A panic on another thread goes on here.

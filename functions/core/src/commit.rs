@@ -73,7 +73,13 @@ impl<'a, A: Archive, C: CheckpointStore> Committer<'a, A, C> {
             };
             match checkpoints.commit(stream, None, &first).await {
                 Ok(()) => row = Some(first),
-                Err(CheckpointError::Conflict { .. } | CheckpointError::Unknown { .. }) => {
+                Err(error @ CheckpointError::Unknown { .. }) => {
+                    row = load(checkpoints, stream, deadline).await?;
+                    if row.is_none() {
+                        return Err(error.into());
+                    }
+                }
+                Err(CheckpointError::Conflict { .. }) => {
                     row = load(checkpoints, stream, deadline).await?;
                 }
                 Err(error) => return Err(error.into()),

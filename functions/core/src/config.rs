@@ -10,6 +10,8 @@
 //! | `EVENTS_API_URL` | base URL of the Events API | the host that the token names |
 //! | `FEEDS` | feeds to collect, parted by commas | all three |
 //! | `LOOKBACK_DAYS` | how far back the first collection starts, 1 to 120 | 120 |
+//! | `RETENTION_DAYS` | days after which the bucket expires objects: older events are not written | none |
+//! | `EXCLUDE_BEFORE` | events before this time are not written: they were erased on purpose | none |
 //! | `KMS_KEY_ARN` | key that encrypts the objects | the bucket's default |
 //! | `EXTRA_CA_FILE` | PEM file of a further CA to trust | none |
 //! | `LOG_LEVEL` | `TRACE`, `DEBUG`, `INFO`, `WARN` or `ERROR`, for our own lines | `INFO` |
@@ -21,6 +23,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use jiff::{SignedDuration, Timestamp};
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
@@ -50,6 +53,10 @@ pub struct Config {
     pub feeds: Vec<Feed>,
     /// `LOOKBACK_DAYS`.
     pub lookback_days: u32,
+    /// `RETENTION_DAYS`.
+    pub retention_days: Option<u32>,
+    /// `EXCLUDE_BEFORE`.
+    pub exclude_before: Option<Timestamp>,
     /// `KMS_KEY_ARN`.
     pub kms_key: Option<String>,
     /// `EXTRA_CA_FILE`.
@@ -110,6 +117,13 @@ impl Config {
                 days.ok_or("use a whole number from 1 to 120")
             })?
             .unwrap_or(API_RETENTION_DAYS),
+            retention_days: read(set("RETENTION_DAYS"), "RETENTION_DAYS", |text| {
+                let days = text.parse().ok().filter(|days| (1..=36_500).contains(days));
+                days.ok_or("use a whole number from 1 to 36500")
+            })?,
+            exclude_before: read(set("EXCLUDE_BEFORE"), "EXCLUDE_BEFORE", |text| {
+                text.parse().map_err(|_| "use a time such as 2026-03-01T00:00:00Z")
+            })?,
             kms_key: set("KMS_KEY_ARN"),
             extra_ca: set("EXTRA_CA_FILE").map(PathBuf::from),
             log_level: read(set("LOG_LEVEL"), "LOG_LEVEL", |text| {
@@ -122,6 +136,21 @@ impl Config {
             .unwrap_or(LevelFilter::INFO),
         })
     }
+}
+
+impl Config {
+    /// The time before which events are not written, seen from `now`.
+    #[must_use]
+    pub fn not_before(&self, now: Timestamp) -> Timestamp {
+        let retention = self.retention_days.map(|days| now - days_of(days));
+        retention.max(self.exclude_before).unwrap_or(Timestamp::MIN)
+    }
+}
+
+/// A number of days as a duration.
+#[must_use]
+pub const fn days_of(days: u32) -> SignedDuration {
+    SignedDuration::from_hours(24 * days as i64)
 }
 
 fn read<T, E: ToString>(
@@ -204,6 +233,8 @@ mod tests {
             ("FEEDS", "signin_attempts,logins", "`logins` is not a feed"),
             ("FEEDS", "audit_events,audit_events", "twice"),
             ("LOOKBACK_DAYS", "121", "LOOKBACK_DAYS is `121`: use a whole number from 1 to 120"),
+            ("RETENTION_DAYS", "0", "RETENTION_DAYS is `0`"),
+            ("EXCLUDE_BEFORE", "2026", "EXCLUDE_BEFORE is `2026`: use a time"),
             ("LOG_LEVEL", "loud", "LOG_LEVEL is `loud`: use TRACE"),
         ] {
             let error = parse(&[(name, value)]).unwrap_err().to_string();

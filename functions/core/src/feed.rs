@@ -61,6 +61,11 @@ impl NameError {
     pub(crate) fn new(given: &str, expected: &'static str) -> Self {
         Self { given: given.to_owned(), expected }
     }
+
+    /// What it should be, for a text that must not be told.
+    pub(crate) const fn expected(&self) -> &'static str {
+        self.expected
+    }
 }
 
 impl FromStr for Feed {

@@ -12,6 +12,7 @@ use crate::archive::{Archive, ArchiveError, Listed};
 use crate::event::{Event, Fingerprint};
 use crate::feed::Stream;
 use crate::partition::Day;
+use crate::window::Window;
 
 /// Fingerprints kept in memory at most, over all days of a run: 16 to 32 MiB.
 const MAX_KEPT: usize = 500_000;
@@ -71,6 +72,29 @@ impl<'a, A: Archive> Lake<'a, A> {
             }
         }
         Ok(unknown)
+    }
+
+    /// The events of `window`, which lies in one day, up to a time: the end of
+    /// the window, or before it if they are too many to keep at once.
+    ///
+    /// # Errors
+    ///
+    /// Any of the archive's.
+    pub async fn window(
+        &mut self,
+        window: Window,
+    ) -> Result<(HashSet<Fingerprint>, Timestamp), ArchiveError> {
+        let day = Day::of(window.from);
+        let mut kept = Kept { until: window.to, events: Vec::new() };
+        if self.days().await?.contains(&day) {
+            self.scan(day, |event| {
+                if event.time >= window.from {
+                    kept.add(event.time, event.fingerprint, MAX_KEPT);
+                }
+            })
+            .await?;
+        }
+        Ok((kept.events.into_iter().map(|(_, event)| event).collect(), kept.until))
     }
 
     /// Must be told of the days that a commit of one's own has written to.
@@ -153,6 +177,31 @@ impl<'a, A: Archive> Lake<'a, A> {
     }
 }
 
+/// The events before a time that moves forward when they become too many.
+struct Kept {
+    until: Timestamp,
+    events: Vec<(Timestamp, Fingerprint)>,
+}
+
+impl Kept {
+    fn add(&mut self, time: Timestamp, event: Fingerprint, most: usize) {
+        if time >= self.until {
+            return;
+        }
+        self.events.push((time, event));
+        if self.events.len() > most {
+            self.events.sort_unstable();
+            let first = self.events[0].0;
+            // Events of one instant can't be parted.
+            let parted = self.events.partition_point(|(time, _)| *time == first);
+            if let Some((middle, _)) = self.events.get(parted.max(self.events.len() / 2)).copied() {
+                self.until = middle;
+                self.events.retain(|(time, _)| *time < middle);
+            }
+        }
+    }
+}
+
 /// Visits the events of an object.
 fn read_events(body: &[u8], visit: &mut impl FnMut(Event)) -> io::Result<()> {
     let mut lines = BufReader::with_capacity(64 * 1024, MultiGzDecoder::new(body));
@@ -170,5 +219,31 @@ fn read_events(body: &[u8], visit: &mut impl FnMut(Event)) -> io::Result<()> {
             io::Error::new(io::ErrorKind::InvalidData, reason)
         })?;
         visit(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever is dropped, what is left is all there is before `until`.
+        #[test]
+        fn what_is_kept_is_complete_up_to_its_end(
+            times in prop::collection::vec(0_i64..50, 0..200),
+            most in 4_usize..40,
+        ) {
+            let time = |second| Timestamp::from_second(second).unwrap();
+            let mut kept = Kept { until: time(60), events: Vec::new() };
+            for (n, second) in times.iter().enumerate() {
+                kept.add(time(*second), Fingerprint::of(&n.to_be_bytes()), most);
+            }
+            let expected = times.iter().filter(|second| time(**second) < kept.until).count();
+            prop_assert_eq!(kept.events.len(), expected);
+            let first = times.iter().min().copied().unwrap_or(0);
+            prop_assert!(kept.until > time(first), "it gets on");
+        }
     }
 }

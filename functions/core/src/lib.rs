@@ -33,6 +33,7 @@ pub mod newness;
 pub mod partition;
 pub mod protocol;
 pub mod report;
+mod resync;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod token;

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::report::{Outcome, Report};
+use crate::report::{Outcome, Report, StreamReport};
 
 /// Namespace of every metric of this application.
 pub const NAMESPACE: &str = "OnePasswordEventsLake";
@@ -21,8 +21,6 @@ pub const NAMESPACE: &str = "OnePasswordEventsLake";
 ///
 /// | metric | unit | meaning |
 /// |---|---|---|
-/// | `Events` | Count | events committed |
-/// | `Bytes` | Bytes | compressed bytes published |
 /// | `LagSeconds` | Seconds | of the stream that is furthest behind; absent if none has ever been complete |
 /// | `FailedStreams` | Count | streams that failed |
 /// | `Unauthorized` | Count | streams whose token was refused, has expired or is malformed |
@@ -30,7 +28,11 @@ pub const NAMESPACE: &str = "OnePasswordEventsLake";
 /// | `RateLimited` | Count | streams that the API's rate limit stopped |
 /// | `Quarantined` | Count | records put into quarantine |
 /// | `FutureEvents` | Count | events more than ten minutes ahead of the API's clock |
+/// | `LateEvents` | Count | events that a resync found |
+/// | `GapSeconds` | Seconds | longest time that the API no longer keeps and nobody collected |
 /// | `TokenDaysLeft` | Count | days until the first token expires; absent if none does |
+///
+/// `Events` and `Bytes` are fields of the line, for queries, and no metrics.
 ///
 /// # Errors
 ///
@@ -42,15 +44,12 @@ pub fn write_emf(
     mut out: impl Write,
 ) -> io::Result<()> {
     let streams = &report.streams;
-    let sum =
-        |value: fn(&crate::report::StreamReport) -> u64| -> u64 { streams.iter().map(value).sum() };
+    let sum = |value: fn(&StreamReport) -> u64| -> u64 { streams.iter().map(value).sum() };
     let failed =
         |code: &dyn Fn(&str) -> bool| report.failures().filter(|(_, f)| code(f.code)).count();
     let outcome =
         |wanted: Outcome| streams.iter().filter(|stream| stream.outcome == wanted).count();
     let mut values = json!({
-        "Events": sum(|stream| stream.events),
-        "Bytes": sum(|stream| stream.bytes),
         "FailedStreams": outcome(Outcome::Failed),
         "Unauthorized": failed(&|code| {
             matches!(code, "EventsApi.Unauthorized" | "Token.Expired" | "Token.Malformed")
@@ -59,6 +58,8 @@ pub fn write_emf(
         "RateLimited": failed(&|code| code == "EventsApi.RateLimited"),
         "Quarantined": sum(|stream| stream.quarantined),
         "FutureEvents": sum(|stream| stream.future_events),
+        "LateEvents": sum(|stream| stream.late_events),
+        "GapSeconds": streams.iter().filter_map(gap_seconds).max().unwrap_or(0),
     });
     if let Some(lag) = streams.iter().filter_map(|stream| stream.lag_seconds).max() {
         values["LagSeconds"] = lag.into();
@@ -68,8 +69,7 @@ pub fn write_emf(
     }
     let names: Vec<_> = values.as_object().into_iter().flatten().map(|(name, _)| name).collect();
     let unit = |name: &str| match name {
-        "Bytes" => "Bytes",
-        "LagSeconds" => "Seconds",
+        "LagSeconds" | "GapSeconds" => "Seconds",
         _ => "Count",
     };
     let metrics: Vec<_> =
@@ -83,14 +83,20 @@ pub fn write_emf(
         }],
     });
     values["FunctionName"] = function.into();
+    values["Events"] = sum(|stream| stream.events).into();
+    values["Bytes"] = sum(|stream| stream.bytes).into();
     writeln!(out, "{values}")
+}
+
+fn gap_seconds(stream: &StreamReport) -> Option<i64> {
+    stream.gap.map(|gap| gap.to.duration_since(gap.from).as_secs())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::feed::{AccountName, Feed, Stream};
-    use crate::report::{Failure, StreamReport};
+    use crate::report::Failure;
 
     #[test]
     fn a_run_is_one_line_that_declares_each_of_its_metrics() {

@@ -34,6 +34,8 @@ pub enum Verdict {
     Known,
     /// Only the objects of the event's day can tell.
     AskLake,
+    /// The event is not to be committed, known or not.
+    Unwanted,
 }
 
 /// What has been committed to a stream.
@@ -248,6 +250,7 @@ mod tests {
                     Verdict::New => prop_assert!(!known),
                     Verdict::Known => prop_assert!(known),
                     Verdict::AskLake => {}
+                    Verdict::Unwanted => unreachable!(),
                 }
             }
         }

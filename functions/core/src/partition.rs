@@ -29,6 +29,13 @@ impl Day {
     pub fn of(time: Timestamp) -> Self {
         Self(TimeZone::UTC.to_datetime(time).date())
     }
+
+    /// When the next day begins.
+    #[must_use]
+    pub fn end(self) -> Timestamp {
+        let next = self.0.tomorrow().and_then(|day| day.to_zoned(TimeZone::UTC));
+        next.map_or(Timestamp::MAX, |midnight| midnight.timestamp())
+    }
 }
 
 impl fmt::Display for Day {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::feed::{AccountName, Feed, Stream};
+use crate::window::Window;
 
 /// How the collection of a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -73,6 +74,10 @@ pub struct StreamReport {
     pub quarantined: u64,
     /// Events committed that lie more than ten minutes ahead of the API's clock.
     pub future_events: u64,
+    /// Events that the tail had missed, committed by re-reading a window.
+    pub late_events: u64,
+    /// What the API no longer keeps and nobody collected, found by this run.
+    pub gap: Option<Window>,
     /// The stream is complete up to this time.
     pub complete_until: Option<Timestamp>,
     /// Seconds since then, at the start of the run for a stream that was not
@@ -95,6 +100,8 @@ impl StreamReport {
             duplicates: 0,
             quarantined: 0,
             future_events: 0,
+            late_events: 0,
+            gap: None,
             complete_until: None,
             lag_seconds: None,
             error: None,

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use url::{Host, Url};
 
 use crate::error::BoxError;
-use crate::feed::{AccountName, Feed};
+use crate::feed::{AccountName, Feed, NameError};
 
 /// Hosts of the Events API, one for each region of 1Password. A token is sent
 /// to no other host unless the operator names it.
@@ -179,9 +179,10 @@ impl Secret {
             return Err(TokenError::NotASecret { reason: "the object is empty".to_owned() });
         }
         let accounts = tokens.iter().map(|(name, token)| {
-            let name = name
-                .parse()
-                .map_err(|error| TokenError::NotASecret { reason: format!("{error}") })?;
+            // Name and token may stand the wrong way round: do not tell the name.
+            let name = name.parse().map_err(|error: NameError| TokenError::NotASecret {
+                reason: format!("a name in it is not {}", error.expected()),
+            })?;
             Ok((name, Token::parse(token.trim())))
         });
         accounts.collect()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use oplake_core::archive::Archive;
 use oplake_core::checkpoint::CheckpointStore;
-use oplake_core::collect::{Ports, Settings, collect};
+use oplake_core::collect::{Ports, Settings, Task, collect};
 use oplake_core::report::{Failure, Report};
 use oplake_core::token::TokenSource;
 use tokio::time::Instant;
@@ -35,6 +35,7 @@ pub(crate) async fn run(args: CollectArgs, now: Timestamp) -> Ended {
         extra_ca: args.archive.ca_file.clone(),
         prefix: args.archive.prefix.clone(),
         account: args.account.clone(),
+        not_before: Timestamp::MIN,
     };
     let collection = Collection { settings: &settings, tokens: &tokens, json: args.json, now };
     with_lake(&args.checkpoints.checkpoints, &args.archive, now, collection).await
@@ -54,7 +55,8 @@ impl WithLake for Collection<'_> {
         let ports = Ports { tokens, checkpoints, archive };
         let deadline = Instant::now() + LONGEST_RUN;
         let report =
-            collect(ports, settings, now, deadline, &|progress| watch.update(progress)).await;
+            collect(ports, settings, Task::Tail, now, deadline, &|progress| watch.update(progress))
+                .await;
         watch.clear();
         summary(&report);
         if json {

@@ -12,7 +12,7 @@ use oplake_cli::folder::FolderArchive;
 use oplake_cli::sqlite::SqliteCheckpoints;
 use oplake_cli::tokens::ShellToken;
 use oplake_core::archive::Archive as _;
-use oplake_core::collect::{Ports, Settings, collect};
+use oplake_core::collect::{Ports, Settings, Task, collect};
 use oplake_core::error::BoxError;
 use oplake_core::feed::{AccountName, Feed, Stream};
 use oplake_core::partition::{Day, Prefix};
@@ -68,12 +68,14 @@ pub(crate) async fn run(args: DemoArgs, now: Timestamp) -> Ended {
             extra_ca: None,
             prefix: Prefix::default(),
             account: AccountName::default(),
+            not_before: Timestamp::MIN,
         };
         say(format_args!("\n{title}"));
         let watch = Watch::new(at - SignedDuration::from_hours(24 * i64::from(DAYS)), at);
         let began = Instant::now();
         let deadline = began + LONGEST_RUN;
-        let report = collect(ports, &settings, at, deadline, &|p| watch.update(p)).await;
+        let report =
+            collect(ports, &settings, Task::Tail, at, deadline, &|p| watch.update(p)).await;
         watch.clear();
         summary(&report);
         say(format_args!("took {:.2} s", began.elapsed().as_secs_f64()));

@@ -23,11 +23,12 @@ use url::Url;
 
 pub use self::error::{Endpoint, EventsApiError, message};
 pub use self::page::{Page, PageError};
-pub use self::retry::Limiter;
-use crate::checkpoint::Position;
+pub use self::retry::{Limiter, Pace};
+use crate::checkpoint::{Cursor, Position};
 use crate::error::BoxError;
 use crate::feed::Feed;
 use crate::token::Token;
+use crate::window::Window;
 
 /// Events asked for per request, the most that the API gives.
 pub const PAGE_LIMIT: u32 = 1000;
@@ -109,11 +110,39 @@ pub struct EventsApi {
     limiter: Arc<Limiter>,
 }
 
+/// Which page to read.
+#[derive(Debug, Clone, Copy)]
+pub enum Request<'a> {
+    /// The first from a time on. Its cursors can be kept.
+    From(Timestamp),
+    /// The first of a window. Its cursors end with the window, so they can
+    /// never continue a tail.
+    Window(Window),
+    /// The one after the page that carried this cursor.
+    After(&'a Cursor),
+}
+
+impl<'a> From<&'a Position> for Request<'a> {
+    fn from(position: &'a Position) -> Self {
+        match position {
+            Position::Start(time) => Self::From(*time),
+            Position::Cursor(cursor) => Self::After(cursor),
+        }
+    }
+}
+
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Body<'a> {
-    Reset { limit: u32, start_time: Timestamp },
-    Continue { cursor: &'a str },
+    Reset {
+        limit: u32,
+        start_time: Timestamp,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        end_time: Option<Timestamp>,
+    },
+    Continue {
+        cursor: &'a str,
+    },
 }
 
 impl EventsApi {
@@ -140,8 +169,8 @@ impl EventsApi {
         &self.token
     }
 
-    /// Reads one page of `feed` from `position`, trying again until `deadline`
-    /// where that may help.
+    /// Reads one page of `feed`, trying again until `deadline` where that may
+    /// help.
     ///
     /// # Errors
     ///
@@ -149,22 +178,21 @@ impl EventsApi {
     pub async fn page(
         &self,
         feed: Feed,
-        position: &Position,
+        request: Request<'_>,
         deadline: Instant,
     ) -> Result<Page, EventsApiError> {
         let endpoint = Endpoint::Feed(feed);
-        let body = match position {
-            Position::Start(start_time) => {
-                Body::Reset { limit: PAGE_LIMIT, start_time: *start_time }
+        let limit = PAGE_LIMIT;
+        let (body, secret) = match request {
+            Request::From(start_time) => (Body::Reset { limit, start_time, end_time: None }, ""),
+            Request::Window(Window { from, to }) => {
+                (Body::Reset { limit, start_time: from, end_time: Some(to) }, "")
             }
-            Position::Cursor(cursor) => Body::Continue { cursor: cursor.expose() },
+            Request::After(cursor) => (Body::Continue { cursor: cursor.expose() }, cursor.expose()),
         };
         let body =
             Bytes::from(serde_json::to_vec(&body).map_err(|error| self.transport(error.into()))?);
-        let secrets = match position {
-            Position::Cursor(cursor) => [self.token.expose(), cursor.expose()],
-            Position::Start(_) => [self.token.expose(), ""],
-        };
+        let secrets = [self.token.expose(), secret];
         let path = format!("api/v2/{}", feed.api_name());
         self.until_answered(endpoint, deadline, async || {
             let request = self

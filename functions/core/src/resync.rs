@@ -1,0 +1,210 @@
+//! A window of a stream again: what arrived after the tail had passed it.
+//!
+//! A chunk of the window at a time, at most a day, the events that the lake
+//! holds are read, then those that the API has, and what is missing is
+//! committed on the stream's row like any batch, the tail's cursor staying where
+//! it is. Events after `high_water` are left to the tail. `from` is set to the
+//! start of the chunk, so that uploads that vanish lead back there.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use crate::archive::Archive;
+use crate::batch::Batch;
+use crate::checkpoint::{CheckpointStore, Cursor, Position, Row};
+use crate::collect::{MAX_EMPTY_PAGES, Progress, StreamRun, read_page};
+use crate::commit::{Committed, Committer};
+use crate::error::CollectError;
+use crate::event::{Event, Fingerprint};
+use crate::events_api::Request;
+use crate::lake::Lake;
+use crate::newness::Verdict;
+use crate::partition::Day;
+use crate::report::Outcome;
+use crate::token::TokenSource;
+use crate::window::{Window, with, without};
+
+/// A window longer than this is written down before it is begun, so that a run
+/// that dies is taken up by the next one.
+const WRITTEN_DOWN: SignedDuration = SignedDuration::from_hours(24);
+
+/// How much more than the window is asked for on both sides: how the API rounds
+/// and whether it includes the end is not documented.
+const MARGIN: SignedDuration = SignedDuration::from_secs(1);
+
+/// How often a chunk is begun again because another writer committed.
+const MAX_OVERTAKEN: u32 = 5;
+
+/// How a chunk ended.
+enum Reread {
+    /// It is complete up to this time.
+    Done(Timestamp),
+    /// Another writer has committed: what the lake holds must be read again.
+    Overtaken,
+    /// Time is up, or only empty pages came.
+    Unfinished,
+}
+
+impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, 'r, T, C, A> {
+    /// Reads `asked`, and what the row still lists, again.
+    pub(crate) async fn resync(&mut self, asked: Window) -> Result<Outcome, CollectError> {
+        if !self.account.covers(self.stream.feed) {
+            return Ok(Outcome::Skipped);
+        }
+        let (mut committer, _) = self.open().await?;
+        let asked = Window { from: asked.from.max(self.settings.not_before), ..asked };
+        let mut left = with(&committer.row().resync, asked);
+        if left.iter().any(|window| window.to.duration_since(window.from) > WRITTEN_DOWN) {
+            self.write_down(&mut committer, &left).await?;
+        }
+        let mut overtaken = 0;
+        let mut ended = Ok(());
+        while let Some(first) = left.first().copied() {
+            // What comes after it is the tail's.
+            let high_water = committer.row().marks.high_water;
+            if first.from > high_water {
+                left.clear();
+                break;
+            }
+            let chunk = Window { from: first.from, to: first.to.min(Day::of(first.from).end()) };
+            match self.reread(&mut committer, chunk, &left).await {
+                Ok(Reread::Done(until)) => left = without(&left, Window { to: until, ..chunk }),
+                Ok(Reread::Overtaken) if overtaken < MAX_OVERTAKEN => {
+                    overtaken += 1;
+                    committer.settle().await?;
+                }
+                Ok(Reread::Overtaken | Reread::Unfinished) => break,
+                Err(error) => {
+                    ended = Err(error);
+                    break;
+                }
+            }
+        }
+        self.write_down(&mut committer, &left).await?;
+        ended?;
+        self.report.late_events = self.report.events;
+        Ok(match (left.is_empty(), self.report.events) {
+            (false, _) => Outcome::Partial,
+            (true, 0) => Outcome::Idle,
+            (true, _) => Outcome::Collected,
+        })
+    }
+
+    /// Reads `chunk`, a part of the first window of `left`, and commits what the
+    /// lake lacks.
+    async fn reread(
+        &mut self,
+        committer: &mut Committer<'r, A, C>,
+        chunk: Window,
+        left: &[Window],
+    ) -> Result<Reread, CollectError> {
+        let mut lake = Lake::new(self.ports.archive, self.stream);
+        let (known, until) = lake.window(chunk).await?;
+        let chunk = Window { to: until, ..chunk };
+        let mut known = Arc::new(known);
+        let mut batch = Batch::default();
+        let mut cursor: Option<Cursor> = None;
+        let mut empty_pages = 0;
+        loop {
+            if Instant::now() >= self.read_until {
+                return Ok(Reread::Unfinished);
+            }
+            let request = match &cursor {
+                Some(cursor) => Request::After(cursor),
+                None => Request::Window(Window {
+                    from: chunk.from.checked_sub(MARGIN).unwrap_or(chunk.from),
+                    to: chunk.to.checked_add(MARGIN).unwrap_or(chunk.to),
+                }),
+            };
+            let page = self.account.page(self.stream.feed, request).await?;
+            self.report.pages += 1;
+            let (api_now, next, empty) = (page.date, page.cursor.clone(), page.items.is_empty());
+            let complete = !page.has_more;
+            empty_pages = if empty { empty_pages + 1 } else { 0 };
+            if !complete
+                && empty
+                && (cursor.as_ref() == Some(&next) || empty_pages >= MAX_EMPTY_PAGES)
+            {
+                return Ok(Reread::Unfinished);
+            }
+            let judge = judge(chunk, committer.row().marks.high_water, known.clone());
+            (batch, _) = read_page(batch, page, judge).await?;
+            (self.progress)(Progress {
+                stream: self.stream,
+                events: self.report.events + batch.events(),
+                at: Some(if complete { until } else { chunk.from }),
+            });
+            if batch.has_too_many_bad_records() {
+                self.quarantine(&batch).await?;
+                return Err(CollectError::TooManyBadRecords);
+            }
+            if batch.is_full() || (complete && (batch.events() > 0 || !batch.bad().is_empty())) {
+                let mut row = committer.row().clone();
+                row.from = Position::Start(start_of(&row, chunk));
+                row.resync = if complete { without(left, chunk) } else { left.to_vec() };
+                let added = batch.members().clone();
+                match self.commit(committer, batch, row, api_now, &mut lake).await? {
+                    Committed::Done => Arc::make_mut(&mut known).extend(added),
+                    Committed::Overtaken | Committed::Superseded => return Ok(Reread::Overtaken),
+                }
+                batch = Batch::default();
+            } else if complete {
+                self.report.duplicates += batch.duplicates();
+            }
+            if complete {
+                return Ok(Reread::Done(until));
+            }
+            cursor = Some(next);
+        }
+    }
+
+    /// Makes the row list `left`, and no object, all of them being published.
+    async fn write_down(
+        &self,
+        committer: &mut Committer<'r, A, C>,
+        left: &[Window],
+    ) -> Result<(), CollectError> {
+        if committer.row().resync == left && committer.row().staged.is_empty() {
+            return Ok(());
+        }
+        let mut row = committer.row().clone();
+        row.resync = left.to_vec();
+        if !self.write(committer, row).await? {
+            // The other writer has kept what the row listed; publish what it
+            // names, and say it once more.
+            committer.settle().await?;
+            let mut row = committer.row().clone();
+            row.resync = left.to_vec();
+            self.write(committer, row).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a batch of `chunk` leads back to. A tail that has no cursor yet starts
+/// at `from`, which must not move past what it has not read.
+fn start_of(row: &Row, chunk: Window) -> Timestamp {
+    match (&row.cursor, &row.from) {
+        (None, Position::Start(start)) => chunk.from.min(*start),
+        _ => chunk.from,
+    }
+}
+
+fn judge(
+    chunk: Window,
+    high_water: Timestamp,
+    known: Arc<HashSet<Fingerprint>>,
+) -> impl Fn(&Event) -> Verdict + Send + 'static {
+    move |event| {
+        if !chunk.contains(event.time) || event.time > high_water {
+            Verdict::Unwanted
+        } else if known.contains(&event.fingerprint) {
+            Verdict::Known
+        } else {
+            Verdict::New
+        }
+    }
+}
