@@ -423,14 +423,13 @@ async fn a_bad_set_up_is_one_clear_error_and_loses_nothing() {
     let prose = stack.secret(Some("the token is on the fridge")).await;
     let half_json = stack.secret(Some("{\"main\": 1}")).await;
     let unknown = unique();
-    let cases: [(&str, &str, &str, &[&str]); 8] = [
+    let cases: [(&str, &str, &str, &[&str]); 7] = [
         (
             "ARCHIVE_BUCKET",
             &unknown,
             "Archive.Unusable",
             &["there is no such bucket: create it, or correct its name", &unknown],
         ),
-        ("BUCKET_OWNER", "999999999999", "Archive.Denied", &["not allowed to list"]),
         (
             "CHECKPOINT_TABLE",
             &unknown,
@@ -471,6 +470,49 @@ async fn a_bad_set_up_is_one_clear_error_and_loses_nothing() {
 
             world.run().await.unwrap();
             world.assert_complete().await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_named_and_loses_nothing() {
+    const S3: &str = "<Error><Code>AccessDenied</Code><Message>m</Message></Error>";
+    const JSON: &str = r#"{"__type":"AccessDeniedException","message":"m"}"#;
+    use Operation::{
+        CompleteMultipartUpload, CreateMultipartUpload, GetItem, GetSecretValue, ListObjectsV2,
+        PutItem, UploadPart,
+    };
+    let simulator = few_events(Feed::SigninAttempts, 2).await;
+    let cases = [
+        (GetSecretValue, 400, JSON, "Token.Unusable", "allow secretsmanager:GetSecretValue"),
+        (GetItem, 400, JSON, "Checkpoint.Unusable", "allow dynamodb:GetItem and PutItem"),
+        (PutItem, 400, JSON, "Checkpoint.Unusable", "allow dynamodb:GetItem and PutItem"),
+        (ListObjectsV2, 403, S3, "Archive.Denied", "not allowed to list"),
+        (CreateMultipartUpload, 403, S3, "Archive.Denied", "not allowed to start the upload of"),
+        (UploadPart, 403, S3, "Archive.Denied", "not allowed to upload the part of"),
+        (
+            CompleteMultipartUpload,
+            403,
+            S3,
+            "Archive.Denied",
+            "not allowed to complete the upload of",
+        ),
+    ];
+    stream::iter(cases)
+        .for_each_concurrent(4, async |(operation, status, body, error_type, said)| {
+            let world = World::of(simulator.clone(), &[Feed::SigninAttempts]).await;
+            world.proxy.on(operation, 1..=u64::MAX, Effect::Refuse(status, body));
+
+            let failed = world.run().await.unwrap_err();
+
+            assert_eq!(failed.error_type, error_type, "{operation:?}: {failed:?}");
+            assert!(failed.message.contains(said), "{operation:?}: {failed:?}");
+            world.proxy.reset();
+            world.run().await.unwrap();
+            let visible = world.simulator.oracle(api(Feed::SigninAttempts));
+            let objects = world.stack.objects(&world.bucket).await;
+            let lines = visible.iter().map(|known| &known.bytes);
+            assert_holds(&objects, "main", Feed::SigninAttempts, lines);
         })
         .await;
 }

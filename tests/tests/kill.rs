@@ -220,9 +220,9 @@ impl World {
         let simulator = Simulator::start(Options {
             now: Timestamp::now(),
             accounts: 1,
-            events: Counts::of_total(5_000),
+            events: Counts::of_total(6_000),
             days: 25,
-            days_ahead: 60,
+            days_ahead: 75,
             latency: Duration::from_millis(5),
             ..Options::default()
         });
@@ -262,19 +262,23 @@ impl World {
         self.run_on(&self.store)
     }
 
-    /// Kills `count` runs, each at a random moment of the time that one takes.
-    fn kill_at_random(&mut self, count: u32, takes: Duration, seen: &mut Seen) {
+    /// Kills `count` runs, each at a random moment of the time that one takes:
+    /// `takes`, or as long as one that ended before it was killed.
+    fn kill_at_random(&mut self, count: u32, mut takes: Duration, seen: &mut Seen) {
         let (mut killed, mut rounds) = (0, 0);
         while killed < count {
             rounds += 1;
             assert!(rounds <= 4 * count, "{killed} kills in {rounds} rounds");
             self.go_on();
             let process = self.start();
-            std::thread::sleep(self.random.until(takes));
+            let moment = self.random.until(takes);
+            std::thread::sleep(moment);
             let (was_killed, log) = process.kill();
             if was_killed {
                 killed += 1;
                 seen.note(&log);
+            } else {
+                takes = moment;
             }
         }
     }

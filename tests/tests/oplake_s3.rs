@@ -101,7 +101,8 @@ async fn a_shell_and_the_function_go_on_from_one_row() {
         ["--token-secret", &world.secret],
         ["--bucket-owner", ACCOUNT],
     ];
-    let with_secret = || world.oplake(arguments.as_flattened(), &[("EVENTS_API_URL", &url)]);
+    let variables = [("EVENTS_API_URL", url.as_str())];
+    let with_secret = || world.oplake(arguments.as_flattened(), &variables);
     assert_eq!(outcomes(&printed(&with_secret().await)), ["idle"; 3]);
 
     let arguments = ["status", "--json", "--checkpoints", &checkpoints];
@@ -154,7 +155,8 @@ async fn what_is_not_there_is_named_and_a_matter_of_configuration() {
 
     let output = world.collect(&world.bucket, &unknown).await;
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    let said = format!("the table dynamodb://{unknown} cannot be used: there is no such table");
+    let said =
+        format!("the checkpoint table dynamodb://{unknown} cannot be used: there is no such table");
     assert!(errors(&output).contains(&said), "{output:?}");
 
     let checkpoints = format!("dynamodb://{unknown}");

@@ -929,7 +929,7 @@ async fn a_crash_in_a_resync_loses_nothing_and_doubles_nothing() {
         world.assert_complete();
         faults.steps()
     };
-    assert!(steps > 30, "{steps}");
+    assert!(steps > 20, "{steps}");
     let faults = [Fault::CrashBefore, Fault::CrashAfter, Fault::LoseAnswer, Fault::Fail];
     let cases = (1..=steps).flat_map(|step| faults.iter().map(move |fault| (step, fault)));
     stream::iter(cases)

@@ -280,6 +280,22 @@ impl Archive for S3Archive {
         Err(self.failed("write", key, failure))
     }
 
+    async fn set_aside(&self, key: &str) -> Result<(), ArchiveError> {
+        let copy = self.client.copy_object().bucket(&self.bucket).key(format!("quarantine/{key}"));
+        let copy = copy
+            // The key alphabet needs no escapes.
+            .copy_source(format!("{}/{key}", self.bucket))
+            .set_server_side_encryption(self.encryption())
+            .set_ssekms_key_id(self.kms_key.clone())
+            .set_expected_bucket_owner(self.owner.clone())
+            .set_expected_source_bucket_owner(self.owner.clone());
+        copy.send().await.map_err(|error| self.failed("copy", key, error))?;
+        let delete = self.client.delete_object().bucket(&self.bucket).key(key);
+        let delete = delete.set_expected_bucket_owner(self.owner.clone());
+        delete.send().await.map_err(|error| self.failed("delete", key, error))?;
+        Ok(())
+    }
+
     async fn days(&self, feed: Feed) -> Result<Vec<Day>, ArchiveError> {
         let prefix = self.prefix.feed(feed);
         let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(&prefix);

@@ -28,6 +28,8 @@ pub(crate) enum Command {
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
     Collect(CollectArgs),
+    Backfill(BackfillArgs),
+    Verify(VerifyArgs),
     Status(StatusArgs),
     Reset(ResetArgs),
 }
@@ -78,26 +80,70 @@ pub(crate) struct CollectArgs {
     pub(crate) archive: ArchiveArgs,
     #[command(flatten)]
     pub(crate) checkpoints: CheckpointArgs,
-    /// Name of the account that a bare token is of
-    #[arg(long, value_name = "NAME", default_value = "main")]
-    pub(crate) account: AccountName,
-    /// Feeds to collect, parted by commas
-    #[arg(long, value_name = "LIST", value_parser = feeds, default_value = "signin_attempts,item_usages,audit_events")]
-    pub(crate) feeds: Feeds,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
     /// Where a stream starts that was never collected: a time, or an age such as 36h or 120d, all
     /// that 1Password keeps
     #[arg(long, value_name = "TIME", default_value = "120d")]
     pub(crate) since: Since,
-    /// Base URL of the Events API, if it is not the one that the token names
-    #[arg(long, value_name = "URL", value_parser = parse_api_url, env = "EVENTS_API_URL")]
-    pub(crate) api_url: Option<Url>,
-    /// Read the token from this secret of AWS Secrets Manager, not from `OP_EVENTS_API_TOKEN`
-    #[arg(long, value_name = "ARN")]
-    pub(crate) token_secret: Option<String>,
-    /// Read the token from this file, not from `OP_EVENTS_API_TOKEN`
-    #[arg(long, value_name = "FILE", conflicts_with = "token_secret")]
-    pub(crate) token_file: Option<PathBuf>,
     /// Print the summary as one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const BACKFILL_EXAMPLES: &str = "\
+Examples:
+  oplake backfill --archive lake --checkpoints lake.sqlite --from 14d
+  oplake backfill --archive s3://my-lake --checkpoints dynamodb://my-checkpoints \\
+      --from 2026-03-01T00:00:00Z --to 2026-03-08T00:00:00Z --feeds audit_events
+
+Doing it again adds nothing. What an interrupted run left is finished by the next one.";
+
+/// Read a window again and add what the lake lacks
+#[derive(Debug, Args)]
+#[command(after_help = BACKFILL_EXAMPLES)]
+pub(crate) struct BackfillArgs {
+    #[command(flatten)]
+    pub(crate) archive: ArchiveArgs,
+    #[command(flatten)]
+    pub(crate) checkpoints: CheckpointArgs,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) window: WindowArgs,
+    /// Print the summary as one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  oplake verify --archive lake --checkpoints lake.sqlite --from 30d
+  oplake verify --archive lake --checkpoints lake.sqlite --from 30d --repair
+
+Exit status: 0 the lake holds what 1Password has, 1 it does not or a stream failed,
+2 wrong usage or configuration.";
+
+/// Compare the lake with what 1Password still has
+///
+/// Names the events that the lake lacks, the objects that hold events twice and
+/// those that cannot be read.
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) archive: ArchiveArgs,
+    #[command(flatten)]
+    pub(crate) checkpoints: CheckpointArgs,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) window: WindowArgs,
+    /// Move objects that cannot be read, or that only repeat others, to `quarantine/`, add what is
+    /// missing, and verify again
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Print the findings as one JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -155,6 +201,35 @@ pub(crate) struct ResetArgs {
     /// Do it
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// Name of the account that a bare token is of
+    #[arg(long, value_name = "NAME", default_value = "main")]
+    pub(crate) account: AccountName,
+    /// Feeds, parted by commas
+    #[arg(long, value_name = "LIST", value_parser = feeds, default_value = "signin_attempts,item_usages,audit_events")]
+    pub(crate) feeds: Feeds,
+    /// Base URL of the Events API, if it is not the one that the token names
+    #[arg(long, value_name = "URL", value_parser = parse_api_url, env = "EVENTS_API_URL")]
+    pub(crate) api_url: Option<Url>,
+    /// Read the token from this secret of AWS Secrets Manager, not from `OP_EVENTS_API_TOKEN`
+    #[arg(long, value_name = "ARN")]
+    pub(crate) token_secret: Option<String>,
+    /// Read the token from this file, not from `OP_EVENTS_API_TOKEN`
+    #[arg(long, value_name = "FILE", conflicts_with = "token_secret")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WindowArgs {
+    /// Start of the window: a time, or an age such as 36h or 120d
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Since,
+    /// End of the window, now if not given
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<Since>,
 }
 
 #[derive(Debug, Args)]

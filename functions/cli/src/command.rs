@@ -1,10 +1,12 @@
 //! One module for each command.
 
+pub(crate) mod backfill;
 pub(crate) mod collect;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub(crate) mod reset;
 pub(crate) mod status;
+pub(crate) mod verify;
 
 use std::process::ExitCode;
 

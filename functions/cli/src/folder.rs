@@ -151,6 +151,19 @@ impl Archive for FolderArchive {
         .await
     }
 
+    async fn set_aside(&self, key: &str) -> Result<(), ArchiveError> {
+        let from = key.to_owned();
+        self.call("move", key, move |folder| {
+            let to = folder.path(&format!("quarantine/{from}"))?;
+            fs::create_dir_all(to.parent().unwrap_or(&folder.root))?;
+            let from = folder.path(&from)?;
+            fs::rename(&from, &to)?;
+            folder.sync_parents(&to)?;
+            folder.sync_parents(&from)
+        })
+        .await
+    }
+
     async fn days(&self, feed: Feed) -> Result<Vec<Day>, ArchiveError> {
         let prefix = self.prefix.feed(feed);
         let path = prefix.clone();

@@ -26,6 +26,8 @@ async fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(args) => command::demo::run(args, now).await,
         Command::Collect(args) => command::collect::run(args, now).await,
+        Command::Backfill(args) => command::backfill::run(args, now).await,
+        Command::Verify(args) => command::verify::run(args, now).await,
         Command::Status(args) => command::status::run(&args, now).await,
         Command::Reset(args) => command::reset::run(args, now).await,
     };

@@ -13,7 +13,7 @@ use oplake_core::error::BoxError;
 use oplake_core::partition::Prefix;
 use oplake_core::token::{Secret, TokenError, TokenSource};
 
-use crate::args::{ArchiveArgs, CollectArgs, Place, Table};
+use crate::args::{ArchiveArgs, Place, SourceArgs, Table};
 use crate::command::Ended;
 
 /// What is done with checkpoints.
@@ -104,9 +104,9 @@ pub(crate) enum Tokens {
 }
 
 impl Tokens {
-    pub(crate) async fn open(args: &CollectArgs) -> Result<Self, BoxError> {
+    pub(crate) async fn open(args: &SourceArgs, extra_ca: Option<&Path>) -> Result<Self, BoxError> {
         if let Some(secret) = &args.token_secret {
-            let aws: SdkConfig = sdk::load(args.archive.ca_file.as_deref()).await?;
+            let aws: SdkConfig = sdk::load(extra_ca).await?;
             return Ok(Self::SecretsManager(Box::new(SecretsManagerTokens::new(
                 &aws,
                 secret.clone(),

@@ -351,7 +351,10 @@ async fn a_bad_token_is_named_before_anything_is_made() {
         ("\"s3cret\"", &[neither, "quotes"]),
         ("{\"main\": s3cret}", &[neither, "line 1, column"]),
         ("{}", &[neither, "the object is empty"]),
-        ("{\"a/b\": \"s3cret\"}", &[neither, "a name in it is not an account name: use 1 to 64 letters"]),
+        (
+            "{\"a/b\": \"s3cret\"}",
+            &[neither, "a name in it is not an account name: use 1 to 64 letters"],
+        ),
     ] {
         let mut command = shell.collect_with(token);
         command.arg("--archive").arg(shell.lake()).arg("--checkpoints").arg(shell.checkpoints());

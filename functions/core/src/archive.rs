@@ -199,6 +199,15 @@ pub trait Archive: Send + Sync {
         body: Bytes,
     ) -> impl Future<Output = Result<(), ArchiveError>> + Send;
 
+    /// Moves a published object out of the lake, to `quarantine/<key>`. Only an
+    /// operator who repairs a damaged lake does this; the Lambda function is not
+    /// allowed to.
+    ///
+    /// # Errors
+    ///
+    /// Any; the object may then stand in both places.
+    fn set_aside(&self, key: &str) -> impl Future<Output = Result<(), ArchiveError>> + Send;
+
     /// The days on which the lake holds objects of `feed`, ascending. A day
     /// may hold objects of other accounts only.
     ///

@@ -74,6 +74,8 @@ pub enum Task {
     Resync(Window),
     /// The same, as fast as leaves the tail its share.
     Backfill(Window),
+    /// Compare the lake with the API over a window, and change nothing.
+    Verify(Window),
 }
 
 /// What a run is told.
@@ -135,7 +137,7 @@ pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
     let pace = match task {
         Task::Tail => Pace::Tail,
         Task::Resync(_) => Pace::Resync,
-        Task::Backfill(_) => Pace::Backfill,
+        Task::Backfill(_) | Task::Verify(_) => Pace::Backfill,
     };
     let access = Access { tokens: ports.tokens, http, url, met, deadline: read_until, pace };
     let twins = twins(&tokens);
@@ -181,6 +183,7 @@ pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
             let ended = match task {
                 Task::Tail => run.tail().await,
                 Task::Resync(window) | Task::Backfill(window) => run.resync(window).await,
+                Task::Verify(window) => run.verify(window).await,
             };
             match ended {
                 Ok(outcome) => run.report.outcome = outcome,

@@ -50,6 +50,13 @@ impl Event {
         Day::of(self.time)
     }
 
+    /// The event's `uuid`, if it has a usable one.
+    #[must_use]
+    pub fn uuid(&self) -> Option<String> {
+        let fields = Fields::read(&self.line).ok()?;
+        Some(String::from_utf8_lossy(&fields.uuid?).into_owned())
+    }
+
     /// Reads one record of a page.
     ///
     /// An object with a usable `timestamp` but no usable `uuid` is known by the

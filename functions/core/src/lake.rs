@@ -7,8 +7,10 @@ use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::archive::{Archive, ArchiveError, Listed};
+use crate::error::chain;
 use crate::event::{Event, Fingerprint};
 use crate::feed::Stream;
 use crate::partition::Day;
@@ -97,6 +99,42 @@ impl<'a, A: Archive> Lake<'a, A> {
         Ok((kept.events.into_iter().map(|(_, event)| event).collect(), kept.until))
     }
 
+    /// What the objects of `day` hold, and what is wrong with them.
+    ///
+    /// # Errors
+    ///
+    /// Any of the archive's but [`ArchiveError::Unreadable`], which is a finding.
+    pub async fn audit(&mut self, day: Day) -> Result<Audit, ArchiveError> {
+        let mut audit = Audit::default();
+        if !self.days().await?.contains(&day) {
+            return Ok(audit);
+        }
+        let mut listed = self.archive.list(self.stream, day).await?;
+        listed.sort_by(|one, other| one.key.cmp(&other.key));
+        // One after the other: of two objects that hold the same, the first in
+        // order of their keys is the one that counts.
+        for Listed { key, .. } in listed {
+            let mut events = Vec::new();
+            let read = match self.archive.read(&key).await {
+                Ok(body) => read_events(&body, &mut |event| events.push(event.fingerprint))
+                    .map_err(|source| source.to_string()),
+                Err(error @ ArchiveError::Unreadable { .. }) => Err(chain(&error)),
+                Err(error) => return Err(error),
+            };
+            if let Err(reason) = read {
+                audit.unreadable.push(Unreadable { key, reason });
+                continue;
+            }
+            let all = events.len() as u64;
+            let repeated =
+                events.into_iter().filter(|event| !audit.holds.insert(*event)).count() as u64;
+            if repeated > 0 {
+                audit.double.push(Double { key, repeated, whole: repeated == all });
+            }
+        }
+        Ok(audit)
+    }
+
     /// Must be told of the days that a commit of one's own has written to.
     pub fn forget(&mut self, written: impl IntoIterator<Item = Day>) {
         for day in written {
@@ -175,6 +213,37 @@ impl<'a, A: Archive> Lake<'a, A> {
         }
         Ok(())
     }
+}
+
+/// What the objects of a day hold.
+#[derive(Debug, Default)]
+pub struct Audit {
+    /// Its events.
+    pub holds: HashSet<Fingerprint>,
+    /// Objects that cannot be read.
+    pub unreadable: Vec<Unreadable>,
+    /// Objects that hold events of other objects.
+    pub double: Vec<Double>,
+}
+
+/// An object that cannot be read as what was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    /// Its key.
+    pub key: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// An object that holds events which an object before it holds too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Double {
+    /// Its key.
+    pub key: String,
+    /// Number of such events.
+    pub repeated: u64,
+    /// Whether it holds nothing else.
+    pub whole: bool,
 }
 
 /// The events before a time that moves forward when they become too many.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::feed::{AccountName, Feed, Stream};
+use crate::lake::{Double, Unreadable};
 use crate::window::Window;
 
 /// How the collection of a stream ended.
@@ -20,6 +21,8 @@ pub enum Outcome {
     Superseded,
     /// The token was not issued for this feed.
     Skipped,
+    /// The lake lacks events, or holds some twice.
+    Damaged,
     /// There is no token yet.
     NoToken,
     /// See the error. What was committed before it stays.
@@ -36,6 +39,7 @@ impl Outcome {
             Self::Partial => "partial",
             Self::Superseded => "superseded",
             Self::Skipped => "skipped",
+            Self::Damaged => "damaged",
             Self::NoToken => "no_token",
             Self::Failed => "failed",
         }
@@ -83,8 +87,41 @@ pub struct StreamReport {
     /// Seconds since then, at the start of the run for a stream that was not
     /// read to its end.
     pub lag_seconds: Option<i64>,
+    /// What a verification found; `None` if this run was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Findings>,
     /// Why it failed.
     pub error: Option<Failure>,
+}
+
+/// An event that the API has and the lake lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// Its `uuid`, if it has one.
+    pub uuid: Option<String>,
+    /// Its `timestamp`.
+    pub time: Timestamp,
+}
+
+/// What is wrong with a window of a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Findings {
+    /// Events of the API that were compared.
+    pub compared: u64,
+    /// Events that the lake lacks.
+    pub missing: Vec<Missing>,
+    /// Objects that hold events which another object holds too.
+    pub double: Vec<Double>,
+    /// Objects that cannot be read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Findings {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.missing.is_empty() && self.double.is_empty() && self.unreadable.is_empty()
+    }
 }
 
 impl StreamReport {
@@ -104,6 +141,7 @@ impl StreamReport {
             gap: None,
             complete_until: None,
             lag_seconds: None,
+            findings: None,
             error: None,
         }
     }

@@ -1,4 +1,5 @@
-//! A window of a stream again: what arrived after the tail had passed it.
+//! A window of a stream again: what arrived after the tail had passed it, or
+//! what the lake lacks.
 //!
 //! A chunk of the window at a time, at most a day, the events that the lake
 //! holds are read, then those that the API has, and what is missing is
@@ -19,11 +20,11 @@ use crate::collect::{MAX_EMPTY_PAGES, Progress, StreamRun, read_page};
 use crate::commit::{Committed, Committer};
 use crate::error::CollectError;
 use crate::event::{Event, Fingerprint};
-use crate::events_api::Request;
+use crate::events_api::{Page, Request};
 use crate::lake::Lake;
 use crate::newness::Verdict;
 use crate::partition::Day;
-use crate::report::Outcome;
+use crate::report::{Findings, Missing, Outcome};
 use crate::token::TokenSource;
 use crate::window::{Window, with, without};
 
@@ -106,30 +107,14 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         let chunk = Window { to: until, ..chunk };
         let mut known = Arc::new(known);
         let mut batch = Batch::default();
-        let mut cursor: Option<Cursor> = None;
-        let mut empty_pages = 0;
+        let mut pages = Pages::of(chunk);
         loop {
-            if Instant::now() >= self.read_until {
-                return Ok(Reread::Unfinished);
-            }
-            let request = match &cursor {
-                Some(cursor) => Request::After(cursor),
-                None => Request::Window(Window {
-                    from: chunk.from.checked_sub(MARGIN).unwrap_or(chunk.from),
-                    to: chunk.to.checked_add(MARGIN).unwrap_or(chunk.to),
-                }),
+            let page = match pages.next(self).await? {
+                Next::Page(page) => page,
+                Next::End => return Ok(Reread::Done(until)),
+                Next::Unfinished => return Ok(Reread::Unfinished),
             };
-            let page = self.account.page(self.stream.feed, request).await?;
-            self.report.pages += 1;
-            let (api_now, next, empty) = (page.date, page.cursor.clone(), page.items.is_empty());
-            let complete = !page.has_more;
-            empty_pages = if empty { empty_pages + 1 } else { 0 };
-            if !complete
-                && empty
-                && (cursor.as_ref() == Some(&next) || empty_pages >= MAX_EMPTY_PAGES)
-            {
-                return Ok(Reread::Unfinished);
-            }
+            let (api_now, complete) = (page.date, pages.complete);
             let judge = judge(chunk, committer.row().marks.high_water, known.clone());
             (batch, _) = read_page(batch, page, judge).await?;
             (self.progress)(Progress {
@@ -141,7 +126,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                 self.quarantine(&batch).await?;
                 return Err(CollectError::TooManyBadRecords);
             }
-            if batch.is_full() || (complete && (batch.events() > 0 || !batch.bad().is_empty())) {
+            if batch.is_full() || (complete && batch.events() > 0) {
                 let mut row = committer.row().clone();
                 row.from = Position::Start(start_of(&row, chunk));
                 row.resync = if complete { without(left, chunk) } else { left.to_vec() };
@@ -152,13 +137,53 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                 }
                 batch = Batch::default();
             } else if complete {
+                self.quarantine(&batch).await?;
                 self.report.duplicates += batch.duplicates();
             }
-            if complete {
-                return Ok(Reread::Done(until));
-            }
-            cursor = Some(next);
         }
+    }
+
+    /// Compares the lake with the API over `window`.
+    pub(crate) async fn verify(&mut self, window: Window) -> Result<Outcome, CollectError> {
+        if !self.account.covers(self.stream.feed) {
+            return Ok(Outcome::Skipped);
+        }
+        let (committer, _) = self.open().await?;
+        let high_water = committer.row().marks.high_water;
+        let from = window.from.max(self.settings.not_before);
+        let mut left = Window { from, to: window.to.min(after(high_water)) };
+        let mut lake = Lake::new(self.ports.archive, self.stream);
+        let mut findings = Findings::default();
+        while !left.is_empty() {
+            let day = Day::of(left.from);
+            let chunk = Window { to: left.to.min(day.end()), ..left };
+            let audit = lake.audit(day).await?;
+            findings.double.extend(audit.double);
+            findings.unreadable.extend(audit.unreadable);
+            let mut seen = HashSet::new();
+            let mut pages = Pages::of(chunk);
+            loop {
+                let page = match pages.next(self).await? {
+                    Next::Page(page) => page,
+                    Next::End => break,
+                    Next::Unfinished => {
+                        self.report.findings = Some(findings);
+                        return Ok(Outcome::Partial);
+                    }
+                };
+                let events = page.items.iter().filter_map(|record| Event::read(record).ok());
+                for event in events.filter(|event| chunk.contains(event.time)) {
+                    findings.compared += u64::from(seen.insert(event.fingerprint));
+                    if !audit.holds.contains(&event.fingerprint) {
+                        findings.missing.push(Missing { uuid: event.uuid(), time: event.time });
+                    }
+                }
+            }
+            left.from = chunk.to;
+        }
+        let outcome = if findings.is_clean() { Outcome::Idle } else { Outcome::Damaged };
+        self.report.findings = Some(findings);
+        Ok(outcome)
     }
 
     /// Makes the row list `left`, and no object, all of them being published.
@@ -182,6 +207,64 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         }
         Ok(())
     }
+}
+
+/// The pages of a window.
+struct Pages {
+    window: Window,
+    cursor: Option<Cursor>,
+    empty_pages: u32,
+    /// Whether the last page was the last one.
+    complete: bool,
+}
+
+enum Next {
+    Page(Page),
+    End,
+    /// Time is up, or only empty pages came.
+    Unfinished,
+}
+
+impl Pages {
+    const fn of(window: Window) -> Self {
+        Self { window, cursor: None, empty_pages: 0, complete: false }
+    }
+
+    async fn next<T: TokenSource, C: CheckpointStore, A: Archive>(
+        &mut self,
+        run: &mut StreamRun<'_, '_, T, C, A>,
+    ) -> Result<Next, CollectError> {
+        if self.complete {
+            return Ok(Next::End);
+        }
+        if Instant::now() >= run.read_until {
+            return Ok(Next::Unfinished);
+        }
+        let Window { from, to } = self.window;
+        let request = self.cursor.as_ref().map_or(
+            Request::Window(Window {
+                from: from.checked_sub(MARGIN).unwrap_or(from),
+                to: to.checked_add(MARGIN).unwrap_or(to),
+            }),
+            Request::After,
+        );
+        let page = run.account.page(run.stream.feed, request).await?;
+        run.report.pages += 1;
+        self.complete = !page.has_more;
+        self.empty_pages = if page.items.is_empty() { self.empty_pages + 1 } else { 0 };
+        let moved = self.cursor.as_ref() != Some(&page.cursor);
+        let gets_on = !page.items.is_empty() || (moved && self.empty_pages < MAX_EMPTY_PAGES);
+        if !self.complete && !gets_on {
+            return Ok(Next::Unfinished);
+        }
+        self.cursor = Some(page.cursor.clone());
+        Ok(Next::Page(page))
+    }
+}
+
+/// Just after `time`.
+fn after(time: Timestamp) -> Timestamp {
+    time.checked_add(SignedDuration::from_nanos(1)).unwrap_or(time)
 }
 
 /// Where a batch of `chunk` leads back to. A tail that has no cursor yet starts

@@ -25,6 +25,8 @@ pub enum Operation {
     Abort,
     /// `Archive::quarantine`.
     Quarantine,
+    /// `Archive::set_aside`.
+    SetAside,
     /// `Archive::days`.
     Days,
     /// `Archive::list`.
@@ -53,6 +55,7 @@ impl Operation {
             Self::Look => "look",
             Self::Abort => "abort",
             Self::Quarantine => "quarantine",
+            Self::SetAside => "set aside",
             Self::Days => "days",
             Self::List => "list",
             Self::Read | Self::ReadToken => "read",

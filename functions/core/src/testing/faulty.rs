@@ -353,6 +353,11 @@ impl<A: Archive> Archive for Faulty<A> {
         self.faults.call(Operation::Quarantine, key, effect).await
     }
 
+    async fn set_aside(&self, key: &str) -> Result<(), ArchiveError> {
+        let effect = self.port.set_aside(key);
+        self.faults.call(Operation::SetAside, key, effect).await
+    }
+
     async fn days(&self, feed: Feed) -> Result<Vec<Day>, ArchiveError> {
         let effect = self.port.days(feed);
         self.faults.call(Operation::Days, feed.as_str(), effect).await

@@ -211,6 +211,16 @@ impl Archive for MemoryArchive {
         Ok(())
     }
 
+    async fn set_aside(&self, key: &str) -> Result<(), ArchiveError> {
+        let set_aside = |contents: &mut Contents| {
+            if let Some(stored) = contents.objects.remove(key) {
+                contents.quarantined.insert(format!("quarantine/{key}"), stored.body);
+            }
+        };
+        self.shared.call(Operation::SetAside, set_aside).await;
+        Ok(())
+    }
+
     async fn days(&self, feed: Feed) -> Result<Vec<Day>, ArchiveError> {
         let prefix = self.prefix.feed(feed);
         let days = |contents: &mut Contents| {

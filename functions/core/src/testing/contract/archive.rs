@@ -24,6 +24,7 @@ pub async fn all(archive: &impl Archive, prefix: &Prefix) {
     listings_tell_exactly_what_is_published(archive, prefix, 12).await;
     keys_may_hold_every_legal_character(archive, prefix).await;
     a_missing_object_is_an_error(archive, prefix).await;
+    what_is_set_aside_leaves_the_lake_and_is_kept(archive, prefix).await;
     quarantine_keeps_the_first_and_is_no_part_of_the_lake(archive, prefix).await;
 }
 
@@ -267,6 +268,19 @@ pub async fn keys_may_hold_every_legal_character(archive: &impl Archive, prefix:
 pub async fn a_missing_object_is_an_error(archive: &impl Archive, prefix: &Prefix) {
     let key = Place::fresh(prefix).key(&CommitId::random());
     archive.read(&key).await.unwrap_err();
+}
+
+/// What is set aside is kept, and no listing of the lake tells it.
+pub async fn what_is_set_aside_leaves_the_lake_and_is_kept(
+    archive: &impl Archive,
+    prefix: &Prefix,
+) {
+    let place = Place::fresh(prefix);
+    let (staged, commit) = place.stage(archive, b"body").await;
+    archive.complete(&staged).await.unwrap();
+    archive.set_aside(&staged.key).await.unwrap();
+    place.assert_holds(archive, &[]).await;
+    assert_eq!(archive.look(&staged, &commit).await.unwrap(), Look::Absent);
 }
 
 /// A quarantined record is written once, and no listing of the lake tells it.
