@@ -1,6 +1,6 @@
 //! The Lambda function as it is deployed: the real program on a Runtime API,
 //! with the local stack for AWS and the simulator for 1Password.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -23,7 +23,7 @@ use oplake_tests::stack::{ACCOUNT, Stack, unique};
 use serde_json::{Value, json};
 
 /// Longer than any run takes that nothing hinders.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 /// A company, and a bucket, a table and a secret for its events.
 struct World {
@@ -296,8 +296,8 @@ async fn survive(
         world.proxy.on(operation, nth.clone(), effect.clone());
     }
     let first = function.invoke(json!({}), LONG).await;
-    let faulty = faults.iter().map(|(nth, _)| nth.end() - nth.start() + 1).sum::<u64>();
-    assert_eq!(world.proxy.struck(), faulty, "{operation:?} {faults:?}: {first:?}");
+    let expected = faults.iter().map(|(nth, _)| nth.end() - nth.start() + 1).sum::<u64>();
+    assert_eq!(world.proxy.struck(), expected, "{operation:?} {faults:?}: {first:?}");
     if first.is_ok() {
         world.assert_complete().await;
     }
@@ -456,8 +456,9 @@ async fn a_bad_set_up_is_one_clear_error_and_loses_nothing() {
     stream::iter(cases)
         .for_each_concurrent(4, async |(name, value, error_type, said)| {
             let world = World::of(simulator.clone(), &Feed::ALL).await;
-            let failed = world.run_with(&[(name, value)], Duration::from_secs(8)).await;
-            let failed = failed.unwrap_err();
+            // Only the API is asked again until time is up.
+            let timeout = if name == "EVENTS_API_URL" { Duration::from_secs(8) } else { LONG };
+            let failed = world.run_with(&[(name, value)], timeout).await.unwrap_err();
             assert_eq!(failed.error_type, error_type, "{name}={value}: {failed:?}");
             for part in said {
                 assert!(failed.message.contains(part), "{part}: {}", failed.message);
@@ -598,14 +599,15 @@ async fn a_run_ends_before_its_deadline_and_the_next_goes_on() {
     let options = Options {
         events: Counts { item_usages: 20_000, ..Counts::NONE },
         days: 3,
-        latency: Duration::from_millis(500),
+        latency: Duration::from_millis(600),
         ..options()
     };
     let simulator = Simulator::start(options).await.unwrap();
     let world = World::of(simulator.into(), &[Feed::ItemUsages]).await;
     let mut function = world.collector().await;
 
-    let timeout = Duration::from_secs(6);
+    // A quarter of it is kept back for the commit; 20 pages take longer than the rest.
+    let timeout = Duration::from_secs(12);
     let began = Instant::now();
     let report = function.invoke(json!({}), timeout).await.unwrap();
     assert!(began.elapsed() < timeout);

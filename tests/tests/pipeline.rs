@@ -743,6 +743,27 @@ async fn a_rejected_cursor_restarts_from_a_time_and_adds_only_what_is_new() {
     world.assert_complete();
 }
 
+/// 1,000 events of 20 KB are more than a page may have.
+#[tokio::test]
+async fn a_page_too_large_to_hold_is_asked_for_in_parts() {
+    let world = World::empty().await;
+    world.push("A", "2026-11-01T10:00:00Z");
+    world.run().await;
+    let filler = "x".repeat(20_000);
+    let start: Timestamp = "2026-11-20T10:00:00Z".parse().unwrap();
+    for n in 0..1_000 {
+        let time = start + SignedDuration::from_secs(n);
+        let line = format!(r#"{{"uuid":"L{n}","timestamp":"{time}","filler":"{filler}"}}"#);
+        world.simulator.push(ApiFeed::SignInAttempts, &Event::new(line));
+    }
+    let report = world.run().await;
+    assert_eq!(outcomes(&report), [Outcome::Collected], "{report:?}");
+    world.assert_complete();
+    world.push("B", "2026-11-20T11:00:00Z");
+    assert_eq!(only(&world.run().await).events, 1);
+    world.assert_complete();
+}
+
 /// Sorted by event time, a cursor behind a future event skips everything until
 /// then.
 #[tokio::test]

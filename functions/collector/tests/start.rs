@@ -1,5 +1,4 @@
 //! What the function does before it can do anything: settings.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 use std::time::Duration;

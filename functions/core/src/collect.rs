@@ -20,7 +20,7 @@ use crate::commit::{Committed, Committer};
 use crate::config::{API_RETENTION_DAYS, days_of};
 use crate::error::{CollectError, chain};
 use crate::event::Event;
-use crate::events_api::{EventsApiError, Pace, Page, Request, http_client};
+use crate::events_api::{EventsApiError, PAGE_LIMIT, Pace, Page, Request, http_client};
 use crate::feed::{AccountName, Feed, Stream};
 use crate::lake::Lake;
 use crate::newness::{Marks, Verdict};
@@ -38,8 +38,7 @@ pub(crate) const MAX_EMPTY_PAGES: u32 = 5;
 /// How old `complete_until` may become before an idle run writes it.
 const IDLE_WRITE: SignedDuration = SignedDuration::from_hours(6);
 
-/// How far before the last known completeness a stream restarts whose cursor
-/// is no longer accepted.
+/// How far before the last event a stream restarts whose cursor leads nowhere.
 const RESTART_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 
 /// Time kept back for the last commit, unless a quarter of the run is less.
@@ -291,11 +290,20 @@ struct Reader {
     empty_pages: u32,
     /// Whether a rejected cursor was sent a second time.
     asked_again: bool,
+    /// Events that a page may have, where a request can say so.
+    limit: u32,
 }
 
 impl Reader {
-    fn at(position: Position) -> Self {
-        Self { safe: position.clone(), position, ahead: None, empty_pages: 0, asked_again: false }
+    fn at(position: Position, limit: u32) -> Self {
+        Self {
+            safe: position.clone(),
+            position,
+            ahead: None,
+            empty_pages: 0,
+            asked_again: false,
+            limit,
+        }
     }
 }
 
@@ -334,24 +342,28 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         let (mut committer, owner) = self.open().await?;
         let (archive, stream) = (self.ports.archive, self.stream);
         let mut lake = Lake::new(archive, stream);
-        let mut reader = Reader::at(committer.row().position());
-        let mut restarted = false;
+        let mut reader = Reader::at(committer.row().position(), PAGE_LIMIT);
+        let mut rejected = false;
         loop {
-            let (batch, end) = self.read(&mut reader, &committer.row().marks, &mut lake).await?;
-            if matches!(&end, Some(End::Failed(error)) if is_rejected_cursor(error, &reader))
-                && batch.is_none()
-                && !restarted
-            {
-                restarted = true;
-                let position = Position::Start(self.restart_from(committer.row()));
-                tracing::warn!("the cursor of `{stream}` is rejected: restarting from a time");
-                let mut row = committer.row().clone();
-                row.return_to(position);
-                if !self.write(&mut committer, row).await? {
-                    return Ok(Outcome::Superseded);
+            let (batch, mut end) =
+                self.read(&mut reader, &committer.row().marks, &mut lake).await?;
+            // Pages that were read before the failure are committed first; the
+            // request that failed is then made again.
+            if let Some(limit) = end.as_ref().and_then(|end| restart_with(end, &reader, rejected)) {
+                if batch.is_none() {
+                    rejected |= limit == reader.limit;
+                    tracing::warn!(
+                        "`{stream}` cannot go on from its cursor: restarting from a time"
+                    );
+                    let mut row = committer.row().clone();
+                    row.return_to(self.restart_position(&row));
+                    if !self.write(&mut committer, row).await? {
+                        return Ok(Outcome::Superseded);
+                    }
+                    reader = Reader::at(committer.row().position(), limit);
+                    continue;
                 }
-                reader = Reader::at(committer.row().position());
-                continue;
+                end = None;
             }
             if let Some((batch, api_now)) = batch {
                 let mut row = committer.row().clone();
@@ -374,7 +386,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                         Committed::Overtaken => {
                             committer.settle().await?;
                             lake = Lake::new(archive, stream);
-                            reader = Reader::at(committer.row().position());
+                            reader = Reader::at(committer.row().position(), PAGE_LIMIT);
                             continue;
                         }
                     }
@@ -414,7 +426,11 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                 None if Instant::now() >= self.read_until => {
                     return Ok((api_now.map(|now| (batch, now)), Some(End::More)));
                 }
-                None => self.account.page(self.stream.feed, (&reader.position).into()).await,
+                None => {
+                    self.account
+                        .page(self.stream.feed, Request::at(&reader.position, reader.limit))
+                        .await
+                }
             };
             let page = match page {
                 Ok(page) => page,
@@ -459,7 +475,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             };
             let (read, ahead) = tokio::join!(read_page(batch, page, judge), async {
                 let wanted = end.is_none() && Instant::now() < self.read_until;
-                let request = Request::from(&after);
+                let request = Request::at(&after, PAGE_LIMIT);
                 if wanted { Some(self.account.page(self.stream.feed, request).await) } else { None }
             });
             let undecided: Vec<Event>;
@@ -563,6 +579,14 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         Ok(ended == Committed::Done)
     }
 
+    /// Whether a request failed only because the run has used up its time. One
+    /// that got nowhere at all has failed.
+    pub(crate) fn is_time_up(&self, error: &CollectError) -> bool {
+        let out_of_time =
+            matches!(error, CollectError::EventsApi(EventsApiError::OutOfTime { .. }));
+        out_of_time && self.report.pages > 0
+    }
+
     /// Notes what the API has dropped since the stream was last complete.
     fn note_gap(&mut self, row: &mut Row, api_now: Timestamp) {
         let to = api_now - days_of(API_RETENTION_DAYS);
@@ -579,9 +603,16 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         }
     }
 
-    fn restart_from(&self, row: &Row) -> Timestamp {
-        let known = row.complete_until.and_then(|until| until.checked_sub(RESTART_OVERLAP).ok());
-        known.unwrap_or(self.settings.start)
+    /// Where a stream starts anew whose cursor leads nowhere: where it is if it
+    /// has no cursor, else before the last event and before what is known
+    /// complete. (A cursor stands behind the last event, which may be long ago.)
+    fn restart_position(&self, row: &Row) -> Position {
+        if row.cursor.is_none() {
+            return row.from.clone();
+        }
+        let known = row.complete_until.map(|until| until.min(row.marks.high_water));
+        let start = known.and_then(|known| known.checked_sub(RESTART_OVERLAP).ok());
+        Position::Start(start.unwrap_or(self.settings.start).max(self.settings.start))
     }
 
     fn note_completeness(&mut self, row: &Row) {
@@ -607,6 +638,19 @@ fn is_worth_a_write(row: &Row, before: &Row) -> bool {
 fn is_rejected_cursor(error: &CollectError, reader: &Reader) -> bool {
     matches!(error, CollectError::EventsApi(EventsApiError::Rejected { .. }))
         && matches!(reader.position, Position::Cursor(_))
+}
+
+/// The page limit to restart with after a failure that a restart may mend: a
+/// cursor that is rejected, once a run, or a page too large to hold. A cursor
+/// carries its limit, so a smaller one needs a restart.
+fn restart_with(end: &End, reader: &Reader, rejected: bool) -> Option<u32> {
+    match end {
+        End::Failed(error) if is_rejected_cursor(error, reader) && !rejected => Some(reader.limit),
+        End::Failed(CollectError::EventsApi(EventsApiError::TooLarge { .. })) => {
+            (reader.limit > 1).then_some(reader.limit / 10)
+        }
+        _ => None,
+    }
 }
 
 /// Adds `page` to `batch` where it may block.

@@ -248,7 +248,10 @@ impl Pages {
             }),
             Request::After,
         );
-        let page = run.account.page(run.stream.feed, request).await?;
+        let page = match run.account.page(run.stream.feed, request).await {
+            Err(error) if run.is_time_up(&error) => return Ok(Next::Unfinished),
+            page => page?,
+        };
         run.report.pages += 1;
         self.complete = !page.has_more;
         self.empty_pages = if page.items.is_empty() { self.empty_pages + 1 } else { 0 };

@@ -113,8 +113,9 @@ pub struct EventsApi {
 /// Which page to read.
 #[derive(Debug, Clone, Copy)]
 pub enum Request<'a> {
-    /// The first from a time on. Its cursors can be kept.
-    From(Timestamp),
+    /// The first from a time on, of at most so many events, as are all that
+    /// follow it. Its cursors can be kept.
+    From(Timestamp, u32),
     /// The first of a window. Its cursors end with the window, so they can
     /// never continue a tail.
     Window(Window),
@@ -122,10 +123,12 @@ pub enum Request<'a> {
     After(&'a Cursor),
 }
 
-impl<'a> From<&'a Position> for Request<'a> {
-    fn from(position: &'a Position) -> Self {
+impl<'a> Request<'a> {
+    /// The page at `position`, of at most `limit` events where that can be said.
+    #[must_use]
+    pub const fn at(position: &'a Position, limit: u32) -> Self {
         match position {
-            Position::Start(time) => Self::From(*time),
+            Position::Start(time) => Self::From(*time, limit),
             Position::Cursor(cursor) => Self::After(cursor),
         }
     }
@@ -182,11 +185,12 @@ impl EventsApi {
         deadline: Instant,
     ) -> Result<Page, EventsApiError> {
         let endpoint = Endpoint::Feed(feed);
-        let limit = PAGE_LIMIT;
         let (body, secret) = match request {
-            Request::From(start_time) => (Body::Reset { limit, start_time, end_time: None }, ""),
+            Request::From(start_time, limit) => {
+                (Body::Reset { limit, start_time, end_time: None }, "")
+            }
             Request::Window(Window { from, to }) => {
-                (Body::Reset { limit, start_time: from, end_time: Some(to) }, "")
+                (Body::Reset { limit: PAGE_LIMIT, start_time: from, end_time: Some(to) }, "")
             }
             Request::After(cursor) => (Body::Continue { cursor: cursor.expose() }, cursor.expose()),
         };
