@@ -142,7 +142,7 @@ impl World {
     }
 
     fn go_on(&self) {
-        self.simulator.clock().advance(Duration::from_secs(6 * 3600));
+        self.simulator.clock().advance(Duration::from_hours(6));
     }
 
     /// Runs `oplake` with everything switched on that makes it tell more.
@@ -357,7 +357,7 @@ async fn the_collector_tells_no_secret() {
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let variables = stack.env().into_iter().chain(settings);
         let mut function = Function::start(&binaries::collector(), variables).await;
-        let answer = function.invoke(json!({}), Duration::from_secs(60)).await;
+        let answer = function.invoke(json!({}), Duration::from_mins(1)).await;
         let written = function.stop().await;
         // The answer is printed by Lambda and kept by who invokes.
         let printed = [written.stdout, written.stderr, vec![format!("{answer:?}")]].concat();

@@ -1,6 +1,6 @@
 //! What the program says to a person, and what it says to a shell: exit
 //! status, standard output, standard error.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -76,7 +76,7 @@ impl Ran {
     /// Asserts that it ended with status 2, saying all of `parts` on standard
     /// error and nothing on standard output.
     #[track_caller]
-    fn is_misuse(self, parts: &[&str]) {
+    fn ends_as_misuse(self, parts: &[&str]) {
         let ran = self.exits(2);
         assert_eq!(ran.out, "");
         ran.says(parts);
@@ -280,18 +280,18 @@ fn examples_can_be_typed() {
 
 #[test]
 fn a_wrong_command_line_is_explained() {
-    Ran::new(oplake().arg("colect")).is_misuse(&["'colect'", "'collect'"]);
-    Ran::new(&mut oplake()).is_misuse(&["collect", "status", "Usage: oplake"]);
-    Ran::new(oplake().args(["demo", "--size", "5"])).is_misuse(&["'--size'", "--help"]);
-    Ran::new(oplake().args(["demo", "--events", "9"])).is_misuse(&["'9'", "--events", "10.."]);
+    Ran::new(oplake().arg("colect")).ends_as_misuse(&["'colect'", "'collect'"]);
+    Ran::new(&mut oplake()).ends_as_misuse(&["collect", "status", "Usage: oplake"]);
+    Ran::new(oplake().args(["demo", "--size", "5"])).ends_as_misuse(&["'--size'", "--help"]);
+    Ran::new(oplake().args(["demo", "--events", "9"])).ends_as_misuse(&["'9'", "--events", "10.."]);
     Ran::new(oplake().args(["status", "--checkpoints", "x", "--log-level", "loud"]))
-        .is_misuse(&["'loud'", "--log-level"]);
+        .ends_as_misuse(&["'loud'", "--log-level"]);
     Ran::new(oplake().args(["collect", "--archive", "lake"]))
-        .is_misuse(&["required", "--checkpoints <FILE|dynamodb://TABLE>"]);
+        .ends_as_misuse(&["required", "--checkpoints <FILE|dynamodb://TABLE>"]);
     Ran::new(oplake().args(["reset", "--checkpoints", "x", "--move"]))
-        .is_misuse(&["required", "--archive"]);
+        .ends_as_misuse(&["required", "--archive"]);
     Ran::new(oplake().args(["reset", "--checkpoints", "x", "--archive", "y"]))
-        .is_misuse(&["required", "--move"]);
+        .ends_as_misuse(&["required", "--move"]);
 }
 
 #[test]
@@ -324,7 +324,7 @@ fn a_bad_value_is_named_with_what_to_use() {
                 command.args([name, usual]);
             }
         }
-        Ran::new(command.args([flag, value])).is_misuse(&[flag, value, advice]);
+        Ran::new(command.args([flag, value])).ends_as_misuse(&[flag, value, advice]);
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
 }
@@ -360,15 +360,15 @@ async fn a_bad_token_is_named_before_anything_is_made() {
         command.arg("--archive").arg(shell.lake()).arg("--checkpoints").arg(shell.checkpoints());
         let ran = Ran::new(&mut command);
         assert!(!ran.err.contains("s3cret") && !ran.err.contains("eyJ"), "{}", ran.err);
-        ran.is_misuse(parts);
+        ran.ends_as_misuse(parts);
     }
     let mut unset = shell.collect();
     unset.env_remove(TOKEN);
-    Ran::new(&mut unset).is_misuse(&["error: there is no token: set OP_EVENTS_API_TOKEN"]);
+    Ran::new(&mut unset).ends_as_misuse(&["error: there is no token: set OP_EVENTS_API_TOKEN"]);
     // The simulator's own address is none of 1Password's.
     let mut unknown = oplake();
     unknown.env(TOKEN, good).args(["collect", "--archive"]).arg(shell.lake());
-    Ran::new(unknown.arg("--checkpoints").arg(shell.checkpoints())).is_misuse(&[
+    Ran::new(unknown.arg("--checkpoints").arg(shell.checkpoints())).ends_as_misuse(&[
         "the token belongs to `127.0.0.1:",
         "not a known Events API host",
         "--api-url",
@@ -386,12 +386,12 @@ async fn a_token_may_come_from_a_file() {
         command.env_remove(TOKEN).arg("--token-file").arg(file);
         Ran::new(&mut command)
     };
-    collect(&file).is_misuse(&["missing or empty", file.to_str().unwrap(), TOKEN]);
+    collect(&file).ends_as_misuse(&["missing or empty", file.to_str().unwrap(), TOKEN]);
     fs::write(&file, format!("{}\n", shell.simulator.token())).unwrap();
     collect(&file).exits(0);
     shell.assert_complete(&shell.lake());
     let mut both = shell.collect();
-    Ran::new(both.args(["--token-file", "x", "--token-secret", "y"])).is_misuse(&[
+    Ran::new(both.args(["--token-file", "x", "--token-secret", "y"])).ends_as_misuse(&[
         "--token-file",
         "cannot be used with",
         "--token-secret",
@@ -427,7 +427,7 @@ async fn places_that_cannot_be_used_are_named() {
     let file = shell.path("file");
     fs::write(&file, "no database, but long enough to be taken for one".repeat(9)).unwrap();
     let below = file.join("lake");
-    Ran::new(&mut shell.collect_into(&below)).is_misuse(&[
+    Ran::new(&mut shell.collect_into(&below)).ends_as_misuse(&[
         "error: the archive",
         below.to_str().unwrap(),
         "choose a folder that this user may create or write to",
@@ -439,18 +439,18 @@ async fn places_that_cannot_be_used_are_named() {
     ] {
         let mut command = shell.collect_with(shell.simulator.token());
         command.arg("--archive").arg(shell.lake()).arg("--checkpoints").arg(&path);
-        Ran::new(&mut command).is_misuse(&["error: ", path.to_str().unwrap(), advice]);
+        Ran::new(&mut command).ends_as_misuse(&["error: ", path.to_str().unwrap(), advice]);
         for name in ["status", "reset"] {
             let mut command = oplake();
             command.arg(name).arg("--checkpoints").arg(&path);
-            Ran::new(&mut command).is_misuse(&["error: ", path.to_str().unwrap(), advice]);
+            Ran::new(&mut command).ends_as_misuse(&["error: ", path.to_str().unwrap(), advice]);
         }
     }
     assert_eq!(shell.simulator.requests(), []);
     assert!(lines(&shell.lake()).is_empty());
     let ca = shell.path("ca.pem");
     let mut command = shell.collect();
-    Ran::new(command.arg("--ca-file").arg(&ca)).is_misuse(&["CA file", ca.to_str().unwrap()]);
+    Ran::new(command.arg("--ca-file").arg(&ca)).ends_as_misuse(&["CA file", ca.to_str().unwrap()]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -462,7 +462,7 @@ async fn a_checkpoint_of_a_newer_version_is_refused_and_kept() {
     drop(database);
     let before = fs::read(shell.checkpoints()).unwrap();
     let lake = files(&shell.lake()).len();
-    shell.simulator.clock().advance(Duration::from_secs(6 * 3600));
+    shell.simulator.clock().advance(Duration::from_hours(6));
 
     for mut command in
         [shell.collect(), shell.on_checkpoints("status"), shell.on_checkpoints("reset"), {
@@ -471,7 +471,7 @@ async fn a_checkpoint_of_a_newer_version_is_refused_and_kept() {
             reset
         }]
     {
-        Ran::new(&mut command).is_misuse(&[
+        Ran::new(&mut command).ends_as_misuse(&[
             "main/",
             "has version 2",
             "upgrade it",
@@ -520,7 +520,7 @@ async fn a_wrong_region_is_said_so() {
     shell.simulator.faults().add(Rule::new(When::Always, missing));
     let ran = Ran::new(&mut shell.collect());
     let host = shell.simulator.url().replace("http://", "");
-    ran.is_misuse(&[&host, "404", "the URL is of another region", "EventsApi.WrongServer"]);
+    ran.ends_as_misuse(&[&host, "404", "the URL is of another region", "EventsApi.WrongServer"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -625,7 +625,7 @@ async fn status_tells_how_far_each_stream_is() {
 async fn reset_says_what_will_happen_and_does_it_only_with_yes() {
     let shell = Shell::new().await;
     let mut reset = shell.on_checkpoints("reset");
-    Ran::new(&mut reset).is_misuse(&["no such stream has a checkpoint"]);
+    Ran::new(&mut reset).ends_as_misuse(&["no such stream has a checkpoint"]);
 
     Ran::new(&mut shell.collect()).exits(0);
     let before = fs::read(shell.checkpoints()).unwrap();
@@ -650,12 +650,12 @@ async fn reset_says_what_will_happen_and_does_it_only_with_yes() {
     assert_eq!(ran.events(), 0);
     assert!(ran.json()["streams"][2]["duplicates"].as_u64().unwrap() > 0);
     shell.assert_complete(&shell.lake());
-    shell.simulator.clock().advance(Duration::from_secs(12 * 3600));
+    shell.simulator.clock().advance(Duration::from_hours(12));
     Ran::new(&mut shell.collect()).exits(0);
     shell.assert_complete(&shell.lake());
 
     let mut reset = shell.on_checkpoints("reset");
-    Ran::new(reset.args(["--account", "other", "--yes"])).is_misuse(&["no such stream"]);
+    Ran::new(reset.args(["--account", "other", "--yes"])).ends_as_misuse(&["no such stream"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -669,13 +669,13 @@ async fn moved_objects_are_gone_on_with() {
     // Where the objects are said to be, they must be.
     let mut reset = shell.on_checkpoints("reset");
     reset.args(["--move", "--yes", "--archive"]).arg(&new);
-    Ran::new(&mut reset).is_misuse(&[&new_name, "does not exist", "move the objects"]);
+    Ran::new(&mut reset).ends_as_misuse(&[&new_name, "does not exist", "move the objects"]);
     assert!(!new.exists());
 
     fs::rename(&old, &new).unwrap();
-    shell.simulator.clock().advance(Duration::from_secs(6 * 3600));
+    shell.simulator.clock().advance(Duration::from_hours(6));
     let ran = Ran::new(&mut shell.collect_into(&new));
-    ran.is_misuse(&[&old_name, &new_name, "oplake reset --move", "Checkpoint.OtherArchive"]);
+    ran.ends_as_misuse(&[&old_name, &new_name, "oplake reset --move", "Checkpoint.OtherArchive"]);
 
     let mut reset = shell.on_checkpoints("reset");
     let before = fs::read(shell.checkpoints()).unwrap();
@@ -689,7 +689,7 @@ async fn moved_objects_are_gone_on_with() {
     shell.assert_complete(&new);
     assert!(!old.exists(), "nothing goes there any more");
     // The other way round it is refused in the same way.
-    Ran::new(&mut shell.collect()).is_misuse(&[&old_name, &new_name, "oplake reset --move"]);
+    Ran::new(&mut shell.collect()).ends_as_misuse(&[&old_name, &new_name, "oplake reset --move"]);
 }
 
 #[test]
@@ -732,8 +732,8 @@ fn the_demo_writes_what_it_says() {
     let foreign = folder.path().join("foreign");
     fs::create_dir(&foreign).unwrap();
     fs::write(foreign.join("thesis.txt"), "years of work").unwrap();
-    demo("foreign").is_misuse(&["foreign exists and was not made by a demo", "--out"]);
-    demo("foreign/thesis.txt").is_misuse(&["was not made by a demo"]);
+    demo("foreign").ends_as_misuse(&["foreign exists and was not made by a demo", "--out"]);
+    demo("foreign/thesis.txt").ends_as_misuse(&["was not made by a demo"]);
     assert_eq!(fs::read_to_string(foreign.join("thesis.txt")).unwrap(), "years of work");
     assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1);
 }

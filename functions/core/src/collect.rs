@@ -439,11 +439,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                     continue;
                 }
                 Err(error) => {
-                    let slow =
-                        matches!(error, CollectError::EventsApi(EventsApiError::OutOfTime { .. }));
-                    // A run that got anywhere at all has only used up its time.
-                    let end =
-                        if slow && self.report.pages > 0 { End::More } else { End::Failed(error) };
+                    let end = if self.is_time_up(&error) { End::More } else { End::Failed(error) };
                     return Ok((api_now.map(|now| (batch, now)), Some(end)));
                 }
             };
@@ -612,7 +608,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         }
         let known = row.complete_until.map(|until| until.min(row.marks.high_water));
         let start = known.and_then(|known| known.checked_sub(RESTART_OVERLAP).ok());
-        Position::Start(start.unwrap_or(self.settings.start).max(self.settings.start))
+        Position::Start(start.unwrap_or(self.settings.start))
     }
 
     fn note_completeness(&mut self, row: &Row) {
