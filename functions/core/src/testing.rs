@@ -7,6 +7,7 @@ use std::fmt;
 
 pub mod contract;
 mod faulty;
+pub mod hostile;
 mod memory;
 
 pub use faulty::{Call, Crashed, Fault, Faults, Faulty, Gate, is_crash};

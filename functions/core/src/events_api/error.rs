@@ -209,11 +209,12 @@ pub fn message(body: &[u8], secrets: &[&str]) -> String {
         _ if body.trim_ascii_start().starts_with(b"<") => "an HTML page".to_owned(),
         _ => String::from_utf8_lossy(body).lines().next().unwrap_or_default().to_owned(),
     };
-    let mut text = text;
+    // Control characters go first: without them, parts may become a secret.
+    let mut text: String = text.chars().filter(|c| !c.is_control()).collect();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         text = text.replace(secret, "REDACTED");
     }
-    text.chars().filter(|c| !c.is_control()).take(200).collect::<String>().trim().to_owned()
+    text.trim().chars().take(200).collect()
 }
 
 #[cfg(test)]
