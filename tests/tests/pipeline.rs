@@ -43,7 +43,7 @@ impl World {
             archive: MemoryArchive::default(),
             checkpoints: MemoryCheckpoints::default(),
             feeds: Feed::ALL.to_vec(),
-            run_for: Duration::from_secs(240),
+            run_for: Duration::from_mins(4),
         }
     }
 
@@ -692,7 +692,7 @@ async fn bad_tokens_are_named_before_a_request() {
         .mint(&TokenSpec { feeds: vec![ApiFeed::AuditEvents], ..TokenSpec::default() });
     world.simulator.clear_requests();
     for (secret, wanted) in [
-        ("".to_owned(), "Token.Malformed"),
+        (String::new(), "Token.Malformed"),
         ("{\"main\":".to_owned(), "Token.Malformed"),
         ("[1]".to_owned(), "Token.Malformed"),
         ("{}".to_owned(), "Token.Malformed"),
@@ -854,7 +854,7 @@ async fn a_run_ends_before_its_deadline_on_a_committed_batch() {
     let committed = only(&report).events;
     assert!(committed > 0);
 
-    world.run_for = Duration::from_secs(60);
+    world.run_for = Duration::from_mins(1);
     let report = world.run().await;
     assert_eq!(outcomes(&report), [Outcome::Collected]);
     assert_eq!(only(&report).duplicates, 0, "it went on where it was");
@@ -915,7 +915,7 @@ async fn a_resync_that_runs_out_of_time_is_finished_by_the_next() {
     world.run_for = Duration::from_millis(700);
     let report = world.resync(24 * 40).await;
     assert_eq!(only(&report).outcome, Outcome::Partial, "{report:?}");
-    world.run_for = Duration::from_secs(60);
+    world.run_for = Duration::from_mins(1);
     // The next one asks for less, and does both.
     let report = world.resync(1).await;
     assert_eq!(report.failures().count(), 0, "{report:?}");

@@ -1,4 +1,5 @@
 //! The command line.
+#![expect(clippy::doc_markdown, reason = "doc comments are what --help prints")]
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -112,14 +112,12 @@ impl Tokens {
                 secret.clone(),
             ))));
         }
-        Ok(Self::Shell(match &args.token_file {
-            Some(path) => ShellToken::from_file(path.clone()),
-            None => {
-                #[expect(clippy::disallowed_methods, reason = "the edge of the program")]
-                let value = std::env::var(TOKEN_VARIABLE).ok();
-                ShellToken::from_variable(value)
-            }
-        }))
+        if let Some(path) = &args.token_file {
+            return Ok(Self::Shell(ShellToken::from_file(path.clone())));
+        }
+        #[expect(clippy::disallowed_methods, reason = "the edge of the program")]
+        let value = std::env::var(TOKEN_VARIABLE).ok();
+        Ok(Self::Shell(ShellToken::from_variable(value)))
     }
 }
 

@@ -1,5 +1,4 @@
 //! What only a terminal shows: bars instead of lines.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};

@@ -213,7 +213,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
 struct Pages {
     window: Window,
     cursor: Option<Cursor>,
-    empty_pages: u32,
+    empty_in_a_row: u32,
     /// Whether the last page was the last one.
     complete: bool,
 }
@@ -227,7 +227,7 @@ enum Next {
 
 impl Pages {
     const fn of(window: Window) -> Self {
-        Self { window, cursor: None, empty_pages: 0, complete: false }
+        Self { window, cursor: None, empty_in_a_row: 0, complete: false }
     }
 
     async fn next<T: TokenSource, C: CheckpointStore, A: Archive>(
@@ -254,9 +254,9 @@ impl Pages {
         };
         run.report.pages += 1;
         self.complete = !page.has_more;
-        self.empty_pages = if page.items.is_empty() { self.empty_pages + 1 } else { 0 };
+        self.empty_in_a_row = if page.items.is_empty() { self.empty_in_a_row + 1 } else { 0 };
         let moved = self.cursor.as_ref() != Some(&page.cursor);
-        let gets_on = !page.items.is_empty() || (moved && self.empty_pages < MAX_EMPTY_PAGES);
+        let gets_on = !page.items.is_empty() || (moved && self.empty_in_a_row < MAX_EMPTY_PAGES);
         if !self.complete && !gets_on {
             return Ok(Next::Unfinished);
         }

@@ -32,7 +32,7 @@ const MEANWHILE: SignedDuration = SignedDuration::from_hours(6);
 /// Tells a folder that a demo made from one that must not be touched.
 const MARK: &str = ".oplake-demo";
 
-const LONGEST_RUN: Duration = Duration::from_secs(3600);
+const LONGEST_RUN: Duration = Duration::from_hours(1);
 
 pub(crate) async fn run(args: DemoArgs, now: Timestamp) -> Ended {
     let out = &args.out;

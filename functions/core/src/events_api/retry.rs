@@ -30,13 +30,14 @@ pub enum Pace {
 impl Pace {
     /// Requests sent before the limiter begins to space them, and requests a
     /// second from then on.
-    const fn quota(self) -> (NonZeroU32, NonZeroU32) {
+    fn quota(self) -> (NonZeroU32, NonZeroU32) {
         let (burst, per_second) = match self {
             Self::Tail => (120, 8),
             Self::Resync => (20, 2),
             Self::Backfill => (40, 6),
         };
-        (NonZeroU32::new(burst).unwrap(), NonZeroU32::new(per_second).unwrap())
+        let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        (at_least_one(burst), at_least_one(per_second))
     }
 }
 

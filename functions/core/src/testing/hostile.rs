@@ -1,6 +1,6 @@
 //! What must hold of any bytes whatsoever. Fuzzers and property tests call
 //! these; each panics if its claim does not hold.
-#![expect(clippy::unwrap_used, reason = "a violated claim is a panic")]
+#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a violated claim is a panic")]
 
 use bytes::Bytes;
 use jiff::Timestamp;
