@@ -1,6 +1,5 @@
 //! Bytes that nobody should send: what fuzzers have found and what is thought
 //! up here, on a stable compiler. `tests/fuzz` looks for more.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 

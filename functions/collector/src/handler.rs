@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use lambda_runtime::Diagnostic;
 use oplake_aws::{DynamoDbCheckpoints, S3Archive, SdkConfig, SecretsManagerTokens, sdk};
-use oplake_core::collect::{Ports, Settings, Task, collect};
+use oplake_core::collect::{Ports, Settings, collect};
 use oplake_core::config::{Config, ConfigError, days_of};
 use oplake_core::error::chain;
 use oplake_core::feed::AccountName;
