@@ -26,10 +26,16 @@ pub(crate) struct Collector {
 }
 
 /// Why an invocation failed. Alarms and log queries match the `errorType`.
-#[derive(Debug)]
 pub(crate) struct Failed {
     code: &'static str,
     message: String,
+}
+
+// The runtime logs it.
+impl std::fmt::Debug for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
 }
 
 impl From<Failed> for Diagnostic {

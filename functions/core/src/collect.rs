@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::{JoinError, spawn_blocking};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::account::{Access, Account};
@@ -23,6 +23,7 @@ use crate::event::Event;
 use crate::events_api::{EventsApiError, PAGE_LIMIT, Pace, Page, Request, http_client};
 use crate::feed::{AccountName, Feed, Stream};
 use crate::lake::Lake;
+use crate::log::OUTCOME;
 use crate::newness::{Marks, Verdict};
 use crate::partition::Prefix;
 use crate::report::{Failure, Outcome, Report, StreamReport};
@@ -43,6 +44,10 @@ const RESTART_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 
 /// Time kept back for the last commit, unless a quarter of the run is less.
 const COMMIT_RESERVE: Duration = Duration::from_secs(30);
+
+/// Time kept back to report what did not end in time, unless an eighth of the
+/// run is less.
+const REPORT_RESERVE: Duration = Duration::from_secs(2);
 
 /// The ports that a run works on.
 #[derive(Debug)]
@@ -126,7 +131,12 @@ pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
         Ok(http) => http,
         Err(error) => return refuse_all(settings, &error.into()),
     };
-    let tokens = ports.tokens.read().await.and_then(|secret| secret.accounts(&settings.account));
+    // To be cut off here is to crash, which loses nothing, but says so.
+    let give_up = deadline - REPORT_RESERVE.min(left / 8);
+    let tokens = match timeout_at(give_up, ports.tokens.read()).await {
+        Ok(secret) => secret.and_then(|secret| secret.accounts(&settings.account)),
+        Err(_) => return refuse_all(settings, &CollectError::OutOfTime),
+    };
     let tokens = match tokens {
         Ok(tokens) => tokens,
         Err(error) => return refuse_all(settings, &error.into()),
@@ -179,12 +189,14 @@ pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
                 progress,
                 report: &mut report,
             };
-            let ended = match task {
-                Task::Tail => run.tail().await,
-                Task::Resync(window) | Task::Backfill(window) => run.resync(window).await,
-                Task::Verify(window) => run.verify(window).await,
+            let work = async {
+                match task {
+                    Task::Tail => run.tail().await,
+                    Task::Resync(window) | Task::Backfill(window) => run.resync(window).await,
+                    Task::Verify(window) => run.verify(window).await,
+                }
             };
-            match ended {
+            match timeout_at(give_up, work).await.unwrap_or(Err(CollectError::OutOfTime)) {
                 Ok(outcome) => run.report.outcome = outcome,
                 Err(error) => fail(run.report, &error),
             }
@@ -233,31 +245,37 @@ fn fail(report: &mut StreamReport, error: &CollectError) {
 }
 
 fn log(report: &StreamReport) {
-    let stream = report.stream();
+    let (stream, outcome) = (report.stream(), report.outcome.as_str());
     if let Some(error) = &report.error {
         tracing::error!(
-            account.name = %stream.account,
-            feed.name = %stream.feed,
-            outcome = report.outcome.as_str(),
-            error.code = error.code,
-            events.count = report.events,
+            target: OUTCOME,
+            {
+                account.name = %stream.account,
+                feed.name = %stream.feed,
+                outcome,
+                error.code = error.code,
+                events.count = report.events,
+            },
             "`{stream}` failed: {}",
             error.message
         );
     } else {
         tracing::info!(
-            account.name = %stream.account,
-            feed.name = %stream.feed,
-            outcome = report.outcome.as_str(),
-            events.count = report.events,
-            objects.count = report.objects,
-            objects.size_bytes = report.bytes,
-            pages.count = report.pages,
-            duplicates.count = report.duplicates,
-            quarantined.count = report.quarantined,
-            lag_seconds = report.lag_seconds,
-            "`{stream}`: {}, {} events",
-            report.outcome.as_str(),
+            target: OUTCOME,
+            {
+                account.name = %stream.account,
+                feed.name = %stream.feed,
+                outcome,
+                events.count = report.events,
+                objects.count = report.objects,
+                objects.size_bytes = report.bytes,
+                pages.count = report.pages,
+                duplicates.count = report.duplicates,
+                late_events.count = report.late_events,
+                quarantined.count = report.quarantined,
+                lag_seconds = report.lag_seconds,
+            },
+            "`{stream}`: {outcome}, {} events",
             report.events
         );
     }

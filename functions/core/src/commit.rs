@@ -51,8 +51,11 @@ impl<'a, A: Archive, C: CheckpointStore> Committer<'a, A, C> {
         now: Timestamp,
         deadline: Instant,
     ) -> Result<Self, CollectError> {
-        let mut row = load(checkpoints, stream, deadline).await?;
-        if row.is_none() {
+        let mut waits = waits();
+        let row = loop {
+            if let Some(row) = load(checkpoints, stream, deadline).await? {
+                break row;
+            }
             // The start is fixed before the first request: were it lost with a
             // crash, the next run would start later.
             let marks = marks_of_lake(archive, stream, now).await?;
@@ -72,20 +75,16 @@ impl<'a, A: Archive, C: CheckpointStore> Committer<'a, A, C> {
                 updated_at: now,
             };
             match checkpoints.commit(stream, None, &first).await {
-                Ok(()) => row = Some(first),
-                Err(error @ CheckpointError::Unknown { .. }) => {
-                    row = load(checkpoints, stream, deadline).await?;
-                    if row.is_none() {
-                        return Err(error.into());
-                    }
-                }
-                Err(CheckpointError::Conflict { .. }) => {
-                    row = load(checkpoints, stream, deadline).await?;
+                Ok(()) => break first,
+                // Another writer has made it, or one's own answer was lost.
+                Err(
+                    error @ (CheckpointError::Conflict { .. } | CheckpointError::Unknown { .. }),
+                ) => {
+                    pause(&mut waits, deadline, error).await?;
                 }
                 Err(error) => return Err(error.into()),
             }
-        }
-        let row = row.ok_or_else(|| CollectError::RowRemoved { stream: stream.clone() })?;
+        };
         if row.archive != archive.location() {
             return Err(CollectError::OtherArchive {
                 stream: stream.clone(),
@@ -110,7 +109,7 @@ impl<'a, A: Archive, C: CheckpointStore> Committer<'a, A, C> {
             match next(&self.row, self.observed(None)) {
                 Action::Publish(steps) => {
                     if let Some(error) = self.publish(steps).await? {
-                        self.pause(&mut waits, error).await?;
+                        pause(&mut waits, self.deadline, error).await?;
                     }
                 }
                 Action::Refuse(index) => {
@@ -229,7 +228,7 @@ impl<'a, A: Archive, C: CheckpointStore> Committer<'a, A, C> {
                         // The answer to one's own first try may have been lost.
                         Err(CheckpointError::Conflict { .. }) => self.reload().await?,
                         Err(error) if error.is_retryable() => {
-                            self.pause(&mut waits, error.into()).await?;
+                            pause(&mut waits, self.deadline, error).await?;
                             self.reload().await?;
                         }
                         Err(error) => return Err(error.into()),
@@ -302,25 +301,21 @@ impl<'a, A: Archive, C: CheckpointStore> Committer<'a, A, C> {
             tracing::warn!(error.code = error.code(), "an upload is left: {}", chain(&error));
         }
     }
+}
 
-    async fn pause(
-        &self,
-        waits: &mut impl Iterator<Item = Duration>,
-        error: CollectError,
-    ) -> Result<(), CollectError> {
-        match waits.next().filter(|wait| Instant::now() + *wait < self.deadline) {
-            None => Err(error),
-            Some(wait) => {
-                tracing::warn!(
-                    error.code = error.code(),
-                    "will look and try again: {}",
-                    chain(&error)
-                );
-                tokio::time::sleep(wait).await;
-                Ok(())
-            }
-        }
-    }
+/// Waits before another try; without time for one, `error` stands.
+async fn pause<E: Into<CollectError>>(
+    waits: &mut impl Iterator<Item = Duration>,
+    deadline: Instant,
+    error: E,
+) -> Result<(), CollectError> {
+    let error = error.into();
+    let Some(wait) = waits.next().filter(|wait| Instant::now() + *wait < deadline) else {
+        return Err(error);
+    };
+    tracing::warn!(error.code = error.code(), "will look and try again: {}", chain(&error));
+    tokio::time::sleep(wait).await;
+    Ok(())
 }
 
 /// The marks of a stream without a row: nothing, unless its lake may hold
@@ -342,17 +337,12 @@ async fn load<C: CheckpointStore>(
     checkpoints: &C,
     stream: &Stream,
     deadline: Instant,
-) -> Result<Option<Row>, CheckpointError> {
+) -> Result<Option<Row>, CollectError> {
     let mut waits = waits();
     loop {
         match checkpoints.load(stream).await {
-            Err(error) if error.is_retryable() => {
-                match waits.next().filter(|wait| Instant::now() + *wait < deadline) {
-                    None => return Err(error),
-                    Some(wait) => tokio::time::sleep(wait).await,
-                }
-            }
-            answered => return answered,
+            Err(error) if error.is_retryable() => pause(&mut waits, deadline, error).await?,
+            answered => return Ok(answered?),
         }
     }
 }

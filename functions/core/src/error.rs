@@ -116,6 +116,12 @@ pub enum CollectError {
          have changed; nothing of the batch was committed, the records are in quarantine"
     )]
     TooManyBadRecords,
+    /// The run's time was up before the stream's last call was answered.
+    #[error(
+        "the run's time was up before the archive, the checkpoint table or the secret answered: nothing is lost, the \
+         next run goes on; if it happens again, look at the health of AWS and the network"
+    )]
+    OutOfTime,
     /// Encoding failed, which memory does not.
     #[error("the batch cannot be encoded")]
     Encode(#[from] std::io::Error),
@@ -138,6 +144,7 @@ impl CollectError {
             Self::KeyTaken { .. } => "Archive.KeyTaken",
             Self::UploadMissing { .. } => "Archive.UploadMissing",
             Self::TooManyBadRecords => "Events.TooManyBadRecords",
+            Self::OutOfTime => "Run.OutOfTime",
             Self::Encode(_) => "Internal.Encode",
         }
     }
