@@ -9,6 +9,7 @@ use oplake_cli::sqlite::SqliteCheckpoints;
 use oplake_cli::tokens::{ShellToken, TOKEN_VARIABLE};
 use oplake_core::archive::Archive;
 use oplake_core::checkpoint::CheckpointStore;
+use oplake_core::config::check_secret_name;
 use oplake_core::error::BoxError;
 use oplake_core::partition::Prefix;
 use oplake_core::token::{Secret, TokenError, TokenSource};
@@ -39,6 +40,20 @@ pub(crate) async fn with_checkpoints(
             work.run(&DynamoDbCheckpoints::new(&aws, name.clone())).await
         }
     }
+}
+
+/// Opens checkpoints that must be there already, and does `work`.
+pub(crate) async fn with_existing_checkpoints(
+    table: &Table,
+    extra_ca: Option<&Path>,
+    work: impl WithCheckpoints,
+) -> Ended {
+    if let Table::File(path) = table
+        && !path.exists()
+    {
+        return Err(format!("the checkpoint file {} does not exist", path.display()).into());
+    }
+    with_checkpoints(table, extra_ca, work).await
 }
 
 /// Opens the checkpoints and the archive, and does `work`.
@@ -106,6 +121,7 @@ pub(crate) enum Tokens {
 impl Tokens {
     pub(crate) async fn open(args: &SourceArgs, extra_ca: Option<&Path>) -> Result<Self, BoxError> {
         if let Some(secret) = &args.token_secret {
+            check_secret_name(secret).map_err(|reason| format!("--token-secret: {reason}"))?;
             let aws: SdkConfig = sdk::load(extra_ca).await?;
             return Ok(Self::SecretsManager(Box::new(SecretsManagerTokens::new(
                 &aws,

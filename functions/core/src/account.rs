@@ -37,7 +37,7 @@ pub(crate) struct Account<'a, T> {
     access: &'a Access<'a, T>,
     limiter: Arc<Limiter>,
     api: Mutex<Arc<EventsApi>>,
-    owner: OnceCell<Option<String>>,
+    owner: OnceCell<Result<Option<String>, Arc<CollectError>>>,
     read_again: AsyncMutex<bool>,
 }
 
@@ -105,7 +105,13 @@ impl<'a, T: TokenSource> Account<'a, T> {
         let owner = if row.token_id.as_ref() == Some(&self.token_id()) {
             row.account_uuid.clone()
         } else {
-            let asked = self.owner.get_or_try_init(async || self.introspect().await).await?;
+            // A failure is kept too: three streams that each wait for an answer
+            // that does not come would wait one after the other.
+            let ask = async || self.introspect().await.map_err(Arc::new);
+            let asked = match self.owner.get_or_init(ask).await {
+                Ok(asked) => asked,
+                Err(error) => return Err(CollectError::Introspection(error.clone())),
+            };
             match (&row.account_uuid, asked) {
                 (Some(row), Some(token)) if row != token => {
                     return Err(self.other_account(row, token));

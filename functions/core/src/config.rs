@@ -102,7 +102,14 @@ impl Config {
         let set = |name| get(name).filter(|value| !value.is_empty());
         let required = |name| set(name).ok_or(ConfigError::Missing(name));
         Ok(Self {
-            token_secret: required("TOKEN_SECRET_ARN")?,
+            token_secret: required("TOKEN_SECRET_ARN").and_then(|secret| {
+                check_secret_name(&secret).map_err(|reason| ConfigError::Invalid {
+                    name: "TOKEN_SECRET_ARN",
+                    value: "eyJ…".to_owned(),
+                    reason: reason.to_owned(),
+                })?;
+                Ok(secret)
+            })?,
             bucket: required("ARCHIVE_BUCKET")?,
             bucket_owner: read(set("BUCKET_OWNER"), "BUCKET_OWNER", |text| {
                 let digits = text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
@@ -162,6 +169,21 @@ fn read<T, E: ToString>(
     match parse(&value) {
         Ok(parsed) => Ok(Some(parsed)),
         Err(reason) => Err(ConfigError::Invalid { name, reason: reason.to_string(), value }),
+    }
+}
+
+/// Refuses a token where the name of a secret belongs: names are told in errors.
+///
+/// # Errors
+///
+/// What to do instead.
+pub fn check_secret_name(name: &str) -> Result<(), &'static str> {
+    if name.starts_with("eyJ") {
+        Err(
+            "this is a token, not the name of a secret: put it into the secret, and revoke it if others can see it here",
+        )
+    } else {
+        Ok(())
     }
 }
 
@@ -225,6 +247,7 @@ mod tests {
     fn a_bad_value_is_an_error_that_names_the_variable() {
         for (name, value, said) in [
             ("ARCHIVE_BUCKET", "", "ARCHIVE_BUCKET is not set"),
+            ("TOKEN_SECRET_ARN", "eyJhbGciOi", "TOKEN_SECRET_ARN is `eyJ…`: this is a token"),
             ("BUCKET_OWNER", "123", "BUCKET_OWNER is `123`: use the 12 digits"),
             ("KEY_PREFIX", "k=v/", "KEY_PREFIX is `k=v/`: `k=v/` is not a key prefix"),
             ("EVENTS_API_URL", "events", "EVENTS_API_URL is `events`: relative URL without a base"),

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use crate::archive::ArchiveError;
 use crate::checkpoint::CheckpointError;
@@ -42,6 +43,10 @@ pub enum CollectError {
     /// The Events API did not give what was asked for.
     #[error(transparent)]
     EventsApi(#[from] EventsApiError),
+    /// The Events API did not tell whose the token is. Asked once a run for all
+    /// streams of an account.
+    #[error(transparent)]
+    Introspection(Arc<Self>),
     /// The archive failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -134,6 +139,7 @@ impl CollectError {
         match self {
             Self::Token(error) => error.code(),
             Self::EventsApi(error) => error.code(),
+            Self::Introspection(error) => error.code(),
             Self::Archive(error) => error.code(),
             Self::Checkpoint(error) => error.code(),
             Self::Http(_) => "Config.Http",

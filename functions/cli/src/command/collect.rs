@@ -107,7 +107,9 @@ pub(crate) fn exit_code(report: &Report) -> ExitCode {
     let damaged = report.streams.iter().any(|stream| stream.outcome == Outcome::Damaged);
     if failures().next().is_none() {
         if damaged { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-    } else if failures().count() == report.streams.len() && failures().all(is_configuration) {
+    } else if report.streams.iter().all(|s| s.error.is_some() || s.outcome == Outcome::Skipped)
+        && failures().all(is_configuration)
+    {
         ExitCode::from(MISUSED)
     } else {
         ExitCode::FAILURE

@@ -11,7 +11,7 @@ use crate::MISUSED;
 use crate::args::ResetArgs;
 use crate::command::Ended;
 use crate::output::say;
-use crate::ports::{WithCheckpoints, location, with_checkpoints};
+use crate::ports::{WithCheckpoints, location, with_existing_checkpoints};
 
 pub(crate) async fn run(args: ResetArgs, now: Timestamp) -> Ended {
     let ca_file = args.ca_file.as_deref();
@@ -21,7 +21,7 @@ pub(crate) async fn run(args: ResetArgs, now: Timestamp) -> Ended {
     };
     let table = args.checkpoints.checkpoints.clone();
     let ca_file = args.ca_file.clone();
-    with_checkpoints(&table, ca_file.as_deref(), Reset { args, move_to, now }).await
+    with_existing_checkpoints(&table, ca_file.as_deref(), Reset { args, move_to, now }).await
 }
 
 struct Reset {

@@ -11,11 +11,11 @@ use serde::Serialize;
 use crate::args::StatusArgs;
 use crate::command::Ended;
 use crate::output::{age, count, print, say, table, time};
-use crate::ports::{WithCheckpoints, with_checkpoints};
+use crate::ports::{WithCheckpoints, with_existing_checkpoints};
 
 pub(crate) async fn run(args: &StatusArgs, now: Timestamp) -> Ended {
     let status = Status { json: args.json, now };
-    with_checkpoints(&args.checkpoints.checkpoints, None, status).await
+    with_existing_checkpoints(&args.checkpoints.checkpoints, None, status).await
 }
 
 struct Status {

@@ -99,8 +99,8 @@ impl std::ops::Add<Nanos> for TokioInstant {
 pub(super) fn policy() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(500))
-        .with_max_delay(Duration::from_secs(30))
-        .with_max_times(7)
+        .with_max_delay(Duration::from_secs(15))
+        .with_max_times(6)
         .with_jitter()
 }
 
