@@ -349,9 +349,9 @@ async fn a_commit_with_any_answer_loses_nothing_and_doubles_nothing() {
     const REFUSED: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","message":"m"}"#;
     use Effect::{CutAfter, CutBefore, Deny, Refuse};
     let simulator = few_events(Feed::SigninAttempts, 2).await;
-    // Nothing is begun before the row is there.
+    // Nothing is begun before the row is there; making it is tried again.
     let first = survive(&simulator, Operation::PutItem, &[(1..=3, CutBefore)]).await;
-    assert_eq!(first, Err("Checkpoint.Unavailable".to_owned()));
+    assert_eq!(first, Ok(()));
 
     let fault = |nth: u64| {
         [
