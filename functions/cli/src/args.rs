@@ -78,11 +78,7 @@ Exit status: 0 all streams are fine, 1 a stream failed (the others are committed
 #[command(after_help = COLLECT_EXAMPLES)]
 pub(crate) struct CollectArgs {
     #[command(flatten)]
-    pub(crate) archive: ArchiveArgs,
-    #[command(flatten)]
-    pub(crate) checkpoints: CheckpointArgs,
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
+    pub(crate) ports: PortArgs,
     /// Where a stream starts that was never collected: a time, or an age such as 36h or 120d, all
     /// that 1Password keeps
     #[arg(long, value_name = "TIME", default_value = "120d")]
@@ -105,11 +101,7 @@ Doing it again adds nothing. What an interrupted run left is finished by the nex
 #[command(after_help = BACKFILL_EXAMPLES)]
 pub(crate) struct BackfillArgs {
     #[command(flatten)]
-    pub(crate) archive: ArchiveArgs,
-    #[command(flatten)]
-    pub(crate) checkpoints: CheckpointArgs,
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
+    pub(crate) ports: PortArgs,
     #[command(flatten)]
     pub(crate) window: WindowArgs,
     /// Print the summary as one JSON object on standard output
@@ -133,11 +125,7 @@ Exit status: 0 the lake holds what 1Password has, 1 it does not or a stream fail
 #[command(after_help = VERIFY_EXAMPLES)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
-    pub(crate) archive: ArchiveArgs,
-    #[command(flatten)]
-    pub(crate) checkpoints: CheckpointArgs,
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
+    pub(crate) ports: PortArgs,
     #[command(flatten)]
     pub(crate) window: WindowArgs,
     /// Move objects that cannot be read, or that only repeat others, to `quarantine/`, add what is
@@ -202,6 +190,17 @@ pub(crate) struct ResetArgs {
     /// Do it
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+/// Where events come from, and where they go.
+#[derive(Debug, Args)]
+pub(crate) struct PortArgs {
+    #[command(flatten)]
+    pub(crate) archive: ArchiveArgs,
+    #[command(flatten)]
+    pub(crate) checkpoints: CheckpointArgs,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 }
 
 #[derive(Debug, Args)]

@@ -14,7 +14,7 @@ use oplake_core::error::BoxError;
 use oplake_core::partition::Prefix;
 use oplake_core::token::{Secret, TokenError, TokenSource};
 
-use crate::args::{ArchiveArgs, Place, SourceArgs, Table};
+use crate::args::{Place, PortArgs, SourceArgs, Table};
 use crate::command::Ended;
 
 /// What is done with checkpoints.
@@ -58,8 +58,7 @@ pub(crate) async fn with_existing_checkpoints(
 
 /// Opens the checkpoints and the archive, and does `work`.
 pub(crate) async fn with_lake(
-    table: &Table,
-    archive: &ArchiveArgs,
+    PortArgs { archive, checkpoints, .. }: &PortArgs,
     now: Timestamp,
     work: impl WithLake,
 ) -> Ended {
@@ -74,7 +73,7 @@ pub(crate) async fn with_lake(
         }
     }
 
-    let extra_ca = archive.ca_file.as_deref();
+    let (table, extra_ca) = (&checkpoints.checkpoints, archive.ca_file.as_deref());
     match &archive.archive {
         Place::Folder(root) => {
             let archive = FolderArchive::open(root, archive.prefix.clone(), now).await?;

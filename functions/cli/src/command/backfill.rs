@@ -12,9 +12,9 @@ use crate::ports::with_lake;
 
 pub(crate) async fn run(args: BackfillArgs, now: Timestamp) -> Ended {
     let task = Task::Backfill(window(&args.window, now)?);
-    let source = Source::open(&args.source, &args.archive, now).await?;
+    let source = Source::open(&args.ports, now).await?;
     let backfill = Run { source, task, json: args.json };
-    with_lake(&args.checkpoints.checkpoints, &args.archive, now, backfill).await
+    with_lake(&args.ports, now, backfill).await
 }
 
 /// The window that a command line names, seen from `now`.

@@ -14,7 +14,7 @@ use oplake_core::token::TokenSource;
 use tokio::time::Instant;
 
 use crate::MISUSED;
-use crate::args::{ArchiveArgs, CollectArgs, SourceArgs};
+use crate::args::{CollectArgs, PortArgs};
 use crate::command::Ended;
 use crate::output::{Watch, print, summary};
 use crate::ports::{Tokens, WithLake, with_lake};
@@ -23,10 +23,10 @@ use crate::ports::{Tokens, WithLake, with_lake};
 const LONGEST_RUN: Duration = Duration::from_hours(24 * 30);
 
 pub(crate) async fn run(args: CollectArgs, now: Timestamp) -> Ended {
-    let mut source = Source::open(&args.source, &args.archive, now).await?;
+    let mut source = Source::open(&args.ports, now).await?;
     source.settings.start = args.since.seen_from(now);
     let collection = Run { source, task: Task::Tail, json: args.json };
-    with_lake(&args.checkpoints.checkpoints, &args.archive, now, collection).await
+    with_lake(&args.ports, now, collection).await
 }
 
 /// Where events come from, and how they are written.
@@ -39,8 +39,7 @@ pub(crate) struct Source {
 impl Source {
     /// Names a bad token before anything is made.
     pub(crate) async fn open(
-        args: &SourceArgs,
-        archive: &ArchiveArgs,
+        PortArgs { source: args, archive, .. }: &PortArgs,
         now: Timestamp,
     ) -> Result<Self, BoxError> {
         let tokens = Tokens::open(args, archive.ca_file.as_deref()).await?;

@@ -19,9 +19,9 @@ const NAMED: usize = 20;
 
 pub(crate) async fn run(args: VerifyArgs, now: Timestamp) -> Ended {
     let window = window(&args.window, now)?;
-    let source = Source::open(&args.source, &args.archive, now).await?;
+    let source = Source::open(&args.ports, now).await?;
     let verification = Verification { source, window, repair: args.repair, json: args.json };
-    with_lake(&args.checkpoints.checkpoints, &args.archive, now, verification).await
+    with_lake(&args.ports, now, verification).await
 }
 
 struct Verification {
