@@ -409,7 +409,9 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                         }
                     }
                 } else {
+                    self.quarantine(&batch).await?;
                     self.report.duplicates += batch.duplicates();
+                    self.report.quarantined += batch.bad().len() as u64;
                 }
             }
             let Some(end) = end else { continue };

@@ -153,6 +153,11 @@ impl<'a, A: Archive, C: CheckpointStore> Committer<'a, A, C> {
         objects: &[Object],
         mut row: Row,
     ) -> Result<Committed, CollectError> {
+        // Another writer's row may name what is not published yet. It would be
+        // lost with a row that names something else.
+        if self.objects.iter().any(|seen| *seen != Seen::Published) {
+            return Ok(Committed::Overtaken);
+        }
         let attempt = self.attempt(commit_id);
         self.trace("staging", objects.len());
         let staged = self.stage(objects, &attempt.commit_id).await?;

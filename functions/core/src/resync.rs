@@ -4,8 +4,8 @@
 //! A chunk of the window at a time, at most a day, the events that the lake
 //! holds are read, then those that the API has, and what is missing is
 //! committed on the stream's row like any batch, the tail's cursor staying where
-//! it is. Events after `high_water` are left to the tail. `from` is set to the
-//! start of the chunk, so that uploads that vanish lead back there.
+//! it is, as `from` is: should the uploads vanish, the row still lists the window.
+//! Events that the tail has yet to reach are added too; it will know them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::archive::Archive;
 use crate::batch::Batch;
-use crate::checkpoint::{CheckpointStore, Cursor, Position, Row};
+use crate::checkpoint::{CheckpointStore, Cursor};
 use crate::collect::{MAX_EMPTY_PAGES, Progress, StreamRun, read_page};
 use crate::commit::{Committed, Committer};
 use crate::error::CollectError;
@@ -56,7 +56,11 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             return Ok(Outcome::Skipped);
         }
         let (mut committer, _) = self.open().await?;
-        let asked = Window { from: asked.from.max(self.settings.not_before), ..asked };
+        let asked = Window {
+            from: asked.from.max(self.settings.not_before),
+            // What is ahead of time is the tail's.
+            to: asked.to.min(after(self.now)),
+        };
         let mut left = with(&committer.row().resync, asked);
         if left.iter().any(|window| window.to.duration_since(window.from) > WRITTEN_DOWN) {
             self.write_down(&mut committer, &left).await?;
@@ -64,12 +68,6 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         let mut overtaken = 0;
         let mut ended = Ok(());
         while let Some(first) = left.first().copied() {
-            // What comes after it is the tail's.
-            let high_water = committer.row().marks.high_water;
-            if first.from > high_water {
-                left.clear();
-                break;
-            }
             let chunk = Window { from: first.from, to: first.to.min(Day::of(first.from).end()) };
             match self.reread(&mut committer, chunk, &left).await {
                 Ok(Reread::Done(until)) => left = without(&left, Window { to: until, ..chunk }),
@@ -114,9 +112,14 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                 Next::End => return Ok(Reread::Done(until)),
                 Next::Unfinished => return Ok(Reread::Unfinished),
             };
-            let (api_now, complete) = (page.date, pages.complete);
-            let judge = judge(chunk, committer.row().marks.high_water, known.clone());
-            (batch, _) = read_page(batch, page, judge).await?;
+            let api_now = page.date;
+            let judge = judge(chunk, self.settings.not_before, known.clone());
+            let undecided;
+            (batch, undecided) = read_page(batch, page, judge).await?;
+            for event in lake.without_known(undecided).await? {
+                batch.add(&event, api_now)?;
+            }
+            let complete = pages.complete && !batch.is_cut();
             (self.progress)(Progress {
                 stream: self.stream,
                 events: self.report.events + batch.events(),
@@ -128,10 +131,12 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             }
             if batch.is_full() || (complete && batch.events() > 0) {
                 let mut row = committer.row().clone();
-                row.from = Position::Start(start_of(&row, chunk));
-                row.resync = if complete { without(left, chunk) } else { left.to_vec() };
-                let added = batch.members().clone();
+                row.from = row.position();
+                row.resync = left.to_vec();
+                let (added, cut) = (batch.members().clone(), batch.is_cut());
                 match self.commit(committer, batch, row, api_now, &mut lake).await? {
+                    // The rest of the page is still to be added.
+                    Committed::Done if cut => return Ok(Reread::Overtaken),
                     Committed::Done => Arc::make_mut(&mut known).extend(added),
                     Committed::Overtaken | Committed::Superseded => return Ok(Reread::Overtaken),
                 }
@@ -240,14 +245,9 @@ impl Pages {
         if Instant::now() >= run.read_until {
             return Ok(Next::Unfinished);
         }
-        let Window { from, to } = self.window;
-        let request = self.cursor.as_ref().map_or(
-            Request::Window(Window {
-                from: from.checked_sub(MARGIN).unwrap_or(from),
-                to: to.checked_add(MARGIN).unwrap_or(to),
-            }),
-            Request::After,
-        );
+        let cursor = self.cursor.as_ref();
+        let request =
+            cursor.map_or_else(|| Request::Window(asked_for(self.window)), Request::After);
         let page = match run.account.page(run.stream.feed, request).await {
             Err(error) if run.is_time_up(&error) => return Ok(Next::Unfinished),
             page => page?,
@@ -270,27 +270,35 @@ fn after(time: Timestamp) -> Timestamp {
     time.checked_add(SignedDuration::from_nanos(1)).unwrap_or(time)
 }
 
-/// Where a batch of `chunk` leads back to. A tail that has no cursor yet starts
-/// at `from`, which must not move past what it has not read.
-fn start_of(row: &Row, chunk: Window) -> Timestamp {
-    match (&row.cursor, &row.from) {
-        (None, Position::Start(start)) => chunk.from.min(*start),
-        _ => chunk.from,
+/// Whether an event of the pages of `chunk`, of which the lake holds `known`, is
+/// to be added.
+fn judge(
+    chunk: Window,
+    not_before: Timestamp,
+    known: Arc<HashSet<Fingerprint>>,
+) -> impl Fn(&Event) -> Verdict + Send + 'static {
+    let asked = asked_for(chunk);
+    move |event| {
+        if known.contains(&event.fingerprint) {
+            Verdict::Known
+        } else if chunk.contains(event.time) {
+            Verdict::New
+        } else if asked.contains(event.time) || event.time < not_before {
+            // Of the margin: the chunk next to this one has it too.
+            Verdict::Unwanted
+        } else {
+            // The API goes by the time of arrival: this request may be the only
+            // one that finds it.
+            Verdict::AskLake
+        }
     }
 }
 
-fn judge(
-    chunk: Window,
-    high_water: Timestamp,
-    known: Arc<HashSet<Fingerprint>>,
-) -> impl Fn(&Event) -> Verdict + Send + 'static {
-    move |event| {
-        if !chunk.contains(event.time) || event.time > high_water {
-            Verdict::Unwanted
-        } else if known.contains(&event.fingerprint) {
-            Verdict::Known
-        } else {
-            Verdict::New
-        }
+/// What the API is asked for to get all of `window`.
+fn asked_for(window: Window) -> Window {
+    let Window { from, to } = window;
+    Window {
+        from: from.checked_sub(MARGIN).unwrap_or(from),
+        to: to.checked_add(MARGIN).unwrap_or(to),
     }
 }
