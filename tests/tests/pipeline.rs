@@ -423,6 +423,22 @@ async fn bad_records_go_to_quarantine_and_the_page_goes_on() {
     );
 }
 
+/// Neither an event nor a moved cursor calls for a commit, and yet the record
+/// must not be dropped.
+#[tokio::test]
+async fn a_bad_record_on_an_idle_page_is_kept_too() {
+    let world = World::empty().await;
+    world.push("FUTURE", "2031-01-01T00:00:00Z");
+    world.run().await;
+    let at: Timestamp = "2026-11-10T10:00:00Z".parse().unwrap();
+    let bad = Event::new(r#"{"uuid":"B"}"#).at(at);
+    world.simulator.push(ApiFeed::SignInAttempts, &bad);
+    // The page ends in the future, so its cursor is not kept.
+    let report = world.run().await;
+    assert_eq!((only(&report).outcome, only(&report).quarantined), (Outcome::Idle, 1));
+    assert_eq!(world.archive.quarantined().len(), 1);
+}
+
 #[tokio::test]
 async fn a_changed_schema_stops_the_stream_and_loses_nothing() {
     let world = World::empty().await;
