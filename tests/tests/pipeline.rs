@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use oplake_core::archive::Archive;
 use oplake_core::checkpoint::{CheckpointStore, Position};
 use oplake_core::collect::{Ports, Settings, Task, collect};
+use oplake_core::events_api::{HttpClient, http_client};
 use oplake_core::feed::{AccountName, Feed, Stream};
 use oplake_core::partition::Prefix;
 use oplake_core::report::{Outcome, Report, StreamReport};
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 
 /// A company, and a place for its events.
 struct World {
+    http: HttpClient,
     simulator: Simulator,
     tokens: FixedTokens,
     archive: MemoryArchive,
@@ -38,6 +40,7 @@ impl World {
         let simulator = Simulator::start(options).await.unwrap();
         let tokens = FixedTokens::new(simulator.token());
         Self {
+            http: http_client(None).unwrap(),
             simulator,
             tokens,
             archive: MemoryArchive::default(),
@@ -64,7 +67,6 @@ impl World {
             feeds: self.feeds.clone(),
             start: self.now() - SignedDuration::from_hours(24 * 120),
             api_url: Some(self.simulator.url().parse().unwrap()),
-            extra_ca: None,
             prefix: Prefix::default(),
             account: AccountName::default(),
             not_before: Timestamp::MIN,
@@ -81,7 +83,7 @@ impl World {
         checkpoints: &impl CheckpointStore,
         task: Task,
     ) -> Report {
-        let ports = Ports { tokens: &self.tokens, checkpoints, archive };
+        let ports = Ports { http: &self.http, tokens: &self.tokens, checkpoints, archive };
         let deadline = Instant::now() + self.run_for;
         collect(ports, &self.settings(), task, self.now(), deadline, &|_| ()).await
     }
@@ -615,7 +617,12 @@ async fn a_rotated_token_goes_on_from_the_same_cursor() {
     world.simulator.revoke(&second);
     world.push("C", "2026-11-10T12:00:00Z");
     let tokens = Rotating { old: second.clone(), new: third, reads: 0.into() };
-    let ports = Ports { tokens: &tokens, checkpoints: &world.checkpoints, archive: &world.archive };
+    let ports = Ports {
+        http: &world.http,
+        tokens: &tokens,
+        checkpoints: &world.checkpoints,
+        archive: &world.archive,
+    };
     let deadline = Instant::now() + world.run_for;
     let report =
         collect(ports, &world.settings(), Task::Tail, world.now(), deadline, &|_| ()).await;
@@ -733,8 +740,12 @@ async fn a_token_is_sent_to_no_unknown_host() {
     let world = World::empty().await;
     let mut settings = world.settings();
     settings.api_url = None;
-    let ports =
-        Ports { tokens: &world.tokens, checkpoints: &world.checkpoints, archive: &world.archive };
+    let ports = Ports {
+        http: &world.http,
+        tokens: &world.tokens,
+        checkpoints: &world.checkpoints,
+        archive: &world.archive,
+    };
     let deadline = Instant::now() + world.run_for;
     let report = collect(ports, &settings, Task::Tail, world.now(), deadline, &|_| ()).await;
     assert_eq!(code(&report), "Token.UnknownHost");
@@ -1034,8 +1045,12 @@ async fn what_was_expired_or_erased_never_comes_back() {
     let mut settings = world.settings();
     settings.not_before = "2026-11-10T00:00:00Z".parse().unwrap();
     let window = Window { from: "2026-10-01T00:00:00Z".parse().unwrap(), to: world.now() };
-    let ports =
-        Ports { tokens: &world.tokens, checkpoints: &world.checkpoints, archive: &world.archive };
+    let ports = Ports {
+        http: &world.http,
+        tokens: &world.tokens,
+        checkpoints: &world.checkpoints,
+        archive: &world.archive,
+    };
     for task in [Task::Tail, Task::Resync(window), Task::Backfill(window)] {
         let deadline = Instant::now() + world.run_for;
         let report = collect(ports, &settings, task, world.now(), deadline, &|_| ()).await;

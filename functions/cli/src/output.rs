@@ -7,7 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{
+    HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle,
+};
 use jiff::Timestamp;
 use oplake_core::collect::Progress;
 use oplake_core::feed::Stream;
@@ -107,6 +109,7 @@ pub(crate) struct Watch {
 
 struct Shown {
     bar: ProgressBar,
+    since: Instant,
     at: Instant,
 }
 
@@ -126,27 +129,37 @@ impl Watch {
         };
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = streams.entry(progress.stream.clone()).or_insert_with(|| {
+            // Where the stream was before is no speed of this run.
             let bar = ProgressBar::new(done(self.now).max(1));
-            let style = "{prefix:28} {bar:30} {percent:>3}% {msg}";
+            let bar = bar.with_position(progress.at.map_or(0, done));
+            let style = "{prefix:28} {bar:30} {percent:>3}% {msg}, {eta} left";
             bar.set_style(
                 ProgressStyle::with_template(style)
                     .unwrap_or_else(|_| ProgressStyle::default_bar()),
             );
             bar.set_prefix(progress.stream.to_string());
-            let bar = self.bars.as_ref().map_or_else(ProgressBar::hidden, |bars| bars.add(bar));
-            Shown { bar, at: Instant::now() }
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+            let bar = match &self.bars {
+                Some(bars) => bars.add(bar),
+                None => bar,
+            };
+            let now = Instant::now();
+            Shown { bar, since: now, at: now }
         });
         if let Some(at) = progress.at {
             shown.bar.set_position(done(at));
         }
-        shown.bar.set_message(format!("{} events", count(progress.events)));
+        let seconds = shown.since.elapsed().as_secs().max(1);
+        let events =
+            format!("{} events, {}/s", count(progress.events), count(progress.events / seconds));
+        shown.bar.set_message(events.clone());
         if self.bars.is_none() && shown.at.elapsed() >= LINE_EVERY {
             shown.at = Instant::now();
             say(format_args!(
-                "{}: {} events, read up to {}",
+                "{}: {events}, read up to {}, {} left",
                 progress.stream,
-                count(progress.events),
-                time(progress.at)
+                time(progress.at),
+                HumanDuration(shown.bar.eta())
             ));
         }
     }

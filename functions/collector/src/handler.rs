@@ -8,6 +8,7 @@ use oplake_aws::{DynamoDbCheckpoints, S3Archive, SdkConfig, SecretsManagerTokens
 use oplake_core::collect::{Ports, Settings, collect};
 use oplake_core::config::{Config, ConfigError, days_of};
 use oplake_core::error::chain;
+use oplake_core::events_api::{HttpClient, http_client};
 use oplake_core::feed::AccountName;
 use oplake_core::metrics::write_emf;
 use oplake_core::report::{Outcome, Report};
@@ -21,8 +22,9 @@ use crate::input;
 pub(crate) struct Collector {
     config: Result<Config, ConfigError>,
     function: String,
-    // Made with the first invocation: the first poll need not wait for it.
+    // Made with the first invocation: the first poll need not wait for them.
     aws: OnceCell<SdkConfig>,
+    http: OnceCell<HttpClient>,
 }
 
 /// Why an invocation failed. Alarms and log queries match the `errorType`.
@@ -46,7 +48,7 @@ impl From<Failed> for Diagnostic {
 
 impl Collector {
     pub(crate) fn new(config: Result<Config, ConfigError>, function: String) -> Self {
-        Self { config, function, aws: OnceCell::new() }
+        Self { config, function, aws: OnceCell::new(), http: OnceCell::new() }
     }
 
     /// Does what `input` asks for with every stream until `deadline`. If one
@@ -59,6 +61,8 @@ impl Collector {
         let config = self.config.as_ref().map_err(|error| refuse(error.code(), error))?;
         let aws = self.aws.get_or_try_init(async || sdk::load(config.extra_ca.as_deref()).await);
         let aws = aws.await.map_err(|error| refuse("Config.Invalid", &error))?;
+        let http = self.http.get_or_try_init(async || http_client(config.extra_ca.as_deref()));
+        let http = http.await.map_err(|error| refuse("Config.Http", &error))?;
 
         let tokens = SecretsManagerTokens::new(aws, config.token_secret.clone());
         let checkpoints = DynamoDbCheckpoints::new(aws, config.table.clone());
@@ -73,12 +77,11 @@ impl Collector {
             feeds: config.feeds.clone(),
             start: now - days_of(config.lookback_days),
             api_url: config.api_url.clone(),
-            extra_ca: config.extra_ca.clone(),
             prefix: config.prefix.clone(),
             account: AccountName::default(),
             not_before: config.not_before(now),
         };
-        let ports = Ports { tokens: &tokens, checkpoints: &checkpoints, archive: &archive };
+        let ports = Ports { http, tokens: &tokens, checkpoints: &checkpoints, archive: &archive };
         let deadline = Instant::now() + left;
         let report = collect(ports, &settings, task, now, deadline, &|_| ()).await;
         if let Err(error) = write_emf(&report, &self.function, now, std::io::stdout().lock()) {

@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::checkpoint::Row;
 use crate::error::CollectError;
-use crate::events_api::{EventsApi, EventsApiError, Limiter, Pace, Page, Request};
+use crate::events_api::{EventsApi, EventsApiError, HttpClient, Limiter, Pace, Page, Request};
 use crate::feed::{AccountName, Feed};
 use crate::token::{Token, TokenSource};
 
@@ -19,7 +19,7 @@ pub(crate) struct Access<'a, T> {
     /// Where tokens come from.
     pub(crate) tokens: &'a T,
     /// The connection pool.
-    pub(crate) http: reqwest::Client,
+    pub(crate) http: HttpClient,
     /// The operator's base URL, if it is not to be read off the token.
     pub(crate) url: Option<&'a Url>,
     /// The accounts met so far, by 1Password's id.

@@ -20,7 +20,7 @@ use crate::commit::{Committed, Committer};
 use crate::config::{API_RETENTION_DAYS, days_of};
 use crate::error::{CollectError, chain};
 use crate::event::Event;
-use crate::events_api::{EventsApiError, PAGE_LIMIT, Pace, Page, Request, http_client};
+use crate::events_api::{EventsApiError, HttpClient, PAGE_LIMIT, Pace, Page, Request};
 use crate::feed::{AccountName, Feed, Stream};
 use crate::lake::Lake;
 use crate::log::OUTCOME;
@@ -52,6 +52,8 @@ const REPORT_RESERVE: Duration = Duration::from_secs(2);
 /// The ports that a run works on.
 #[derive(Debug)]
 pub struct Ports<'a, T, C, A> {
+    /// What the Events API is reached with: see [`http_client`](crate::events_api::http_client).
+    pub http: &'a HttpClient,
     /// Where the tokens come from.
     pub tokens: &'a T,
     /// Where the streams' rows are.
@@ -91,8 +93,6 @@ pub struct Settings {
     pub start: Timestamp,
     /// Base URL of the Events API, unless the token tells.
     pub api_url: Option<Url>,
-    /// PEM file of a further CA to trust.
-    pub extra_ca: Option<std::path::PathBuf>,
     /// What all keys start with.
     pub prefix: Prefix,
     /// The account that a bare token is of.
@@ -127,10 +127,6 @@ pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
 ) -> Report {
     let left = deadline.saturating_duration_since(Instant::now());
     let read_until = deadline - COMMIT_RESERVE.min(left / 4);
-    let http = match http_client(settings.extra_ca.as_deref()) {
-        Ok(http) => http,
-        Err(error) => return refuse_all(settings, &error.into()),
-    };
     // To be cut off here is to crash, which loses nothing, but says so.
     let give_up = deadline - REPORT_RESERVE.min(left / 8);
     let tokens = match timeout_at(give_up, ports.tokens.read()).await {
@@ -148,6 +144,7 @@ pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
         Task::Resync(_) => Pace::Resync,
         Task::Backfill(_) | Task::Verify(_) => Pace::Backfill,
     };
+    let http = ports.http.clone();
     let access = Access { tokens: ports.tokens, http, url, met, deadline: read_until, pace };
     let twins = twins(&tokens);
     let accounts: Vec<_> = tokens
@@ -521,7 +518,10 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             // Sorted by event time, a page that ends in the future leads past
             // everything that comes until then. Sorted otherwise, a later page
             // ends in the present.
-            if last.is_none_or(|last| last.duration_since(date) <= FUTURE) {
+            // An empty page leaves open where it leads.
+            let leads_to_the_present = last
+                .map_or(reader.safe == reader.position, |last| last.duration_since(date) <= FUTURE);
+            if leads_to_the_present {
                 reader.safe = after.clone();
             }
             reader.position = after;

@@ -6,13 +6,23 @@
 //! committed on the stream's row like any batch, the tail's cursor staying where
 //! it is, as `from` is: should the uploads vanish, the row still lists the window.
 //! Events that the tail has yet to reach are added too; it will know them.
+//!
+//! The pages of the next chunks are on their way meanwhile, so that latency does
+//! not bound how fast a long window is read. Still there is one committer, and it
+//! takes one chunk after the other.
 
 use std::collections::HashSet;
+use std::future::{Future, ready};
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures::future::{Either, select};
+use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::account::Account;
 use crate::archive::Archive;
 use crate::batch::Batch;
 use crate::checkpoint::{CheckpointStore, Cursor};
@@ -21,6 +31,7 @@ use crate::commit::{Committed, Committer};
 use crate::error::CollectError;
 use crate::event::{Event, Fingerprint};
 use crate::events_api::{Page, Request};
+use crate::feed::Feed;
 use crate::lake::Lake;
 use crate::newness::Verdict;
 use crate::partition::Day;
@@ -36,15 +47,27 @@ const WRITTEN_DOWN: SignedDuration = SignedDuration::from_hours(24);
 /// and whether it includes the end is not documented.
 const MARGIN: SignedDuration = SignedDuration::from_secs(1);
 
-/// How often a chunk is begun again because another writer committed.
+/// How often in a row a chunk is begun again because another writer committed.
 const MAX_OVERTAKEN: u32 = 5;
+
+/// Chunks whose pages are read at once.
+const CHUNKS_AT_ONCE: usize = 3;
+
+/// A chunk of about this many pages or more is read in parts,
+const DENSE: i32 = 8;
+
+/// so many at once. All that is read at once has to be held.
+const PARTS: u8 = 4;
 
 /// How a chunk ended.
 enum Reread {
-    /// It is complete up to this time.
-    Done(Timestamp),
+    /// It is complete.
+    Done,
     /// Another writer has committed: what the lake holds must be read again.
     Overtaken,
+    /// The lake holds too many of its events to know them all at once: what is
+    /// before this time has to be a chunk of its own.
+    TooLarge(Timestamp),
     /// Time is up, or only empty pages came.
     Unfinished,
 }
@@ -65,23 +88,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         if left.iter().any(|window| window.to.duration_since(window.from) > WRITTEN_DOWN) {
             self.write_down(&mut committer, &left).await?;
         }
-        let mut overtaken = 0;
-        let mut ended = Ok(());
-        while let Some(first) = left.first().copied() {
-            let chunk = Window { from: first.from, to: first.to.min(Day::of(first.from).end()) };
-            match self.reread(&mut committer, chunk, &left).await {
-                Ok(Reread::Done(until)) => left = without(&left, Window { to: until, ..chunk }),
-                Ok(Reread::Overtaken) if overtaken < MAX_OVERTAKEN => {
-                    overtaken += 1;
-                    committer.settle().await?;
-                }
-                Ok(Reread::Overtaken | Reread::Unfinished) => break,
-                Err(error) => {
-                    ended = Err(error);
-                    break;
-                }
-            }
-        }
+        let ended = self.reread_all(&mut committer, &mut left).await;
         self.write_down(&mut committer, &left).await?;
         ended?;
         self.report.late_events = self.report.events;
@@ -92,38 +99,78 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         })
     }
 
-    /// Reads `chunk`, a part of the first window of `left`, and commits what the
-    /// lake lacks.
+    /// Reads `left`, chunk by chunk, and takes from it what is done.
+    async fn reread_all(
+        &mut self,
+        committer: &mut Committer<'r, A, C>,
+        left: &mut Vec<Window>,
+    ) -> Result<(), CollectError> {
+        let mut overtaken = 0;
+        let mut cut = Timestamp::MAX;
+        while !left.is_empty() {
+            let parts = left.iter().flat_map(|window| window.cut(cut));
+            let (fetch, mut chunks) = self.fetch(parts.flat_map(Window::days).collect());
+            let take = async {
+                while let Some(mut pages) = chunks.recv().await {
+                    match self.reread(committer, &mut pages, left).await? {
+                        Reread::Done => {
+                            *left = without(left, pages.chunk);
+                            overtaken = 0;
+                        }
+                        ended => return Ok(ended),
+                    }
+                }
+                Ok::<_, CollectError>(Reread::Done)
+            };
+            match while_fetching(fetch, take).await? {
+                Reread::Overtaken if overtaken < MAX_OVERTAKEN => {
+                    overtaken += 1;
+                    committer.settle().await?;
+                }
+                Reread::TooLarge(until) => cut = until,
+                Reread::Done | Reread::Overtaken | Reread::Unfinished => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the pages of a chunk, a part of the first window of `left`, and
+    /// commits what the lake lacks.
     async fn reread(
         &mut self,
         committer: &mut Committer<'r, A, C>,
-        chunk: Window,
+        pages: &mut Pages,
         left: &[Window],
     ) -> Result<Reread, CollectError> {
+        let chunk = pages.chunk;
         let mut lake = Lake::new(self.ports.archive, self.stream);
         let (known, until) = lake.window(chunk).await?;
-        let chunk = Window { to: until, ..chunk };
+        if until < chunk.to {
+            return Ok(Reread::TooLarge(until));
+        }
         let mut known = Arc::new(known);
         let mut batch = Batch::default();
-        let mut pages = Pages::of(chunk);
+        let mut api_now = self.now;
         loop {
             let page = match pages.next(self).await? {
-                Next::Page(page) => page,
-                Next::End => return Ok(Reread::Done(until)),
+                Next::Page(page) => Some(page),
+                Next::End => None,
                 Next::Unfinished => return Ok(Reread::Unfinished),
             };
-            let api_now = page.date;
-            let judge = judge(chunk, self.settings.not_before, known.clone());
-            let undecided;
-            (batch, undecided) = read_page(batch, page, judge).await?;
-            for event in lake.without_known(undecided).await? {
-                batch.add(&event, api_now)?;
+            let complete = page.is_none();
+            if let Some(page) = page {
+                api_now = page.date;
+                let judge = judge(chunk, self.settings.not_before, known.clone());
+                let undecided;
+                (batch, undecided) = read_page(batch, page, judge).await?;
+                for event in lake.without_known(undecided).await? {
+                    batch.add(&event, api_now)?;
+                }
             }
-            let complete = pages.complete && !batch.is_cut();
             (self.progress)(Progress {
                 stream: self.stream,
                 events: self.report.events + batch.events(),
-                at: Some(if complete { until } else { chunk.from }),
+                at: Some(if complete { chunk.to } else { chunk.from }),
             });
             if batch.has_too_many_bad_records() {
                 self.quarantine(&batch).await?;
@@ -145,6 +192,9 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                 self.quarantine(&batch).await?;
                 self.report.duplicates += batch.duplicates();
             }
+            if complete {
+                return Ok(Reread::Done);
+            }
         }
     }
 
@@ -156,39 +206,81 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         let (committer, _) = self.open().await?;
         let high_water = committer.row().marks.high_water;
         let from = window.from.max(self.settings.not_before);
-        let mut left = Window { from, to: window.to.min(after(high_water)) };
-        let mut lake = Lake::new(self.ports.archive, self.stream);
+        let window = Window { from, to: window.to.min(after(high_water)) };
         let mut findings = Findings::default();
-        while !left.is_empty() {
-            let day = Day::of(left.from);
-            let chunk = Window { to: left.to.min(day.end()), ..left };
-            let audit = lake.audit(day).await?;
-            findings.double.extend(audit.double);
-            findings.unreadable.extend(audit.unreadable);
-            let mut seen = HashSet::new();
-            let mut pages = Pages::of(chunk);
-            loop {
-                let page = match pages.next(self).await? {
-                    Next::Page(page) => page,
-                    Next::End => break,
-                    Next::Unfinished => {
-                        self.report.findings = Some(findings);
-                        return Ok(Outcome::Partial);
-                    }
-                };
-                let events = page.items.iter().filter_map(|record| Event::read(record).ok());
-                for event in events.filter(|event| chunk.contains(event.time)) {
-                    findings.compared += u64::from(seen.insert(event.fingerprint));
-                    if !audit.holds.contains(&event.fingerprint) {
-                        findings.missing.push(Missing { uuid: event.uuid(), time: event.time });
-                    }
+        let (fetch, mut chunks) = self.fetch(window.days().collect());
+        let compare = async {
+            let mut lake = Lake::new(self.ports.archive, self.stream);
+            while let Some(mut pages) = chunks.recv().await {
+                if !self.compare(&mut lake, &mut pages, &mut findings).await? {
+                    return Ok::<_, CollectError>(false);
                 }
             }
-            left.from = chunk.to;
-        }
-        let outcome = if findings.is_clean() { Outcome::Idle } else { Outcome::Damaged };
+            Ok(true)
+        };
+        let outcome = match (while_fetching(fetch, compare).await?, findings.is_clean()) {
+            (false, _) => Outcome::Partial,
+            (true, true) => Outcome::Idle,
+            (true, false) => Outcome::Damaged,
+        };
         self.report.findings = Some(findings);
         Ok(outcome)
+    }
+
+    /// Compares a chunk, a day or a part of one. `false` if it did not end.
+    async fn compare(
+        &mut self,
+        lake: &mut Lake<'_, A>,
+        pages: &mut Pages,
+        findings: &mut Findings,
+    ) -> Result<bool, CollectError> {
+        let chunk = pages.chunk;
+        let audit = lake.audit(Day::of(chunk.from)).await?;
+        findings.double.extend(audit.double);
+        findings.unreadable.extend(audit.unreadable);
+        let mut seen = HashSet::new();
+        loop {
+            let page = match pages.next(self).await? {
+                Next::Page(page) => page,
+                Next::End => return Ok(true),
+                Next::Unfinished => return Ok(false),
+            };
+            let events = page.items.iter().filter_map(|record| Event::read(record).ok());
+            for event in events.filter(|event| chunk.contains(event.time)) {
+                findings.compared += u64::from(seen.insert(event.fingerprint));
+                if !audit.holds.contains(&event.fingerprint) {
+                    findings.missing.push(Missing { uuid: event.uuid(), time: event.time });
+                }
+            }
+        }
+    }
+
+    /// Reads the pages of `chunks`, several at once, for whoever receives them
+    /// in that order.
+    fn fetch(
+        &self,
+        chunks: Vec<Window>,
+    ) -> (impl Future<Output = ()> + use<'a, 'r, T, C, A>, mpsc::Receiver<Pages>) {
+        let (account, feed, read_until) = (self.account, self.stream.feed, self.read_until);
+        let (sender, receiver) = mpsc::channel(CHUNKS_AT_ONCE);
+        let fetch = async move {
+            stream::iter(chunks)
+                .then(async |chunk| {
+                    let (pages, fetched) = mpsc::channel(1);
+                    let wanted = Pages { chunk, fetched };
+                    sender.send(wanted).await.map(|()| (chunk, pages))
+                })
+                .map(async |wanted| {
+                    // An error says that nobody is left to receive them.
+                    if let Ok((chunk, pages)) = wanted {
+                        Fetcher { account, feed, read_until, pages }.chunk(chunk).await;
+                    }
+                })
+                .buffered(CHUNKS_AT_ONCE)
+                .for_each(ready)
+                .await;
+        };
+        (fetch, receiver)
     }
 
     /// Makes the row list `left`, and no object, all of them being published.
@@ -214,13 +306,91 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
     }
 }
 
-/// The pages of a window.
+/// Does `work` to its end, and `fetch` as long as that takes.
+async fn while_fetching<R>(fetch: impl Future<Output = ()>, work: impl Future<Output = R>) -> R {
+    match select(pin!(work), pin!(fetch)).await {
+        Either::Left((done, _)) => done,
+        Either::Right(((), work)) => work.await,
+    }
+}
+
+/// Reads the pages of a chunk, and sends them, until time is up or nobody
+/// receives them.
+struct Fetcher<'a, T> {
+    account: &'a Account<'a, T>,
+    feed: Feed,
+    read_until: Instant,
+    /// An error ends the chunk, `None` says that all its pages were sent.
+    pages: mpsc::Sender<Result<Option<Page>, CollectError>>,
+}
+
+impl<T: TokenSource> Fetcher<'_, T> {
+    async fn chunk(&self, chunk: Window) {
+        let Some(first) = self.page(Request::Window(asked_for(chunk))).await else { return };
+        let complete = if is_dense(&first, chunk) {
+            let parts = stream::iter(chunk.parts(PARTS)).map(async |part| {
+                self.rest(self.page(Request::Window(asked_for(part))).await).await
+            });
+            parts.buffer_unordered(PARTS.into()).all(ready).await
+        } else {
+            self.rest(Some(first)).await
+        };
+        if complete {
+            // Nobody there to receive it is as good.
+            drop(self.pages.send(Ok(None)).await);
+        }
+    }
+
+    /// Sends `page` and those that follow. Whether the last one was sent.
+    async fn rest(&self, mut page: Option<Page>) -> bool {
+        let mut sent: Option<Cursor> = None;
+        let mut empty_in_a_row = 0;
+        while let Some(this) = page {
+            let (has_more, cursor) = (this.has_more, this.cursor.clone());
+            empty_in_a_row = if this.items.is_empty() { empty_in_a_row + 1 } else { 0 };
+            let stuck = empty_in_a_row >= MAX_EMPTY_PAGES
+                || (empty_in_a_row > 0 && sent.as_ref() == Some(&cursor));
+            if self.pages.send(Ok(Some(this))).await.is_err() || (has_more && stuck) {
+                return false;
+            }
+            if !has_more {
+                return true;
+            }
+            page = self.page(Request::After(&cursor)).await;
+            sent = Some(cursor);
+        }
+        false
+    }
+
+    /// A page; `None` if there is no time for it or it cannot be had, which is
+    /// told to the receiver.
+    async fn page(&self, request: Request<'_>) -> Option<Page> {
+        if Instant::now() >= self.read_until {
+            return None;
+        }
+        match self.account.page(self.feed, request).await {
+            Ok(page) => Some(page),
+            Err(error) => {
+                drop(self.pages.send(Err(error)).await);
+                None
+            }
+        }
+    }
+}
+
+/// Whether `first`, the first page of `chunk`, shows so little of it that there
+/// are many. Just a guess: how the API sorts is not documented.
+fn is_dense(first: &Page, chunk: Window) -> bool {
+    let last = first.items.last().and_then(|record| Event::read(record).ok());
+    let length = chunk.to.duration_since(chunk.from) / DENSE;
+    let start = Window { to: chunk.from + length, ..chunk };
+    first.has_more && last.is_some_and(|last| start.contains(last.time))
+}
+
+/// The pages of a chunk, in any order.
 struct Pages {
-    window: Window,
-    cursor: Option<Cursor>,
-    empty_in_a_row: u32,
-    /// Whether the last page was the last one.
-    complete: bool,
+    chunk: Window,
+    fetched: mpsc::Receiver<Result<Option<Page>, CollectError>>,
 }
 
 enum Next {
@@ -231,37 +401,19 @@ enum Next {
 }
 
 impl Pages {
-    const fn of(window: Window) -> Self {
-        Self { window, cursor: None, empty_in_a_row: 0, complete: false }
-    }
-
     async fn next<T: TokenSource, C: CheckpointStore, A: Archive>(
         &mut self,
         run: &mut StreamRun<'_, '_, T, C, A>,
     ) -> Result<Next, CollectError> {
-        if self.complete {
-            return Ok(Next::End);
+        match self.fetched.recv().await {
+            Some(Ok(Some(page))) => {
+                run.report.pages += 1;
+                Ok(Next::Page(page))
+            }
+            Some(Ok(None)) => Ok(Next::End),
+            Some(Err(error)) if !run.is_time_up(&error) => Err(error),
+            Some(Err(_)) | None => Ok(Next::Unfinished),
         }
-        if Instant::now() >= run.read_until {
-            return Ok(Next::Unfinished);
-        }
-        let cursor = self.cursor.as_ref();
-        let request =
-            cursor.map_or_else(|| Request::Window(asked_for(self.window)), Request::After);
-        let page = match run.account.page(run.stream.feed, request).await {
-            Err(error) if run.is_time_up(&error) => return Ok(Next::Unfinished),
-            page => page?,
-        };
-        run.report.pages += 1;
-        self.complete = !page.has_more;
-        self.empty_in_a_row = if page.items.is_empty() { self.empty_in_a_row + 1 } else { 0 };
-        let moved = self.cursor.as_ref() != Some(&page.cursor);
-        let gets_on = !page.items.is_empty() || (moved && self.empty_in_a_row < MAX_EMPTY_PAGES);
-        if !self.complete && !gets_on {
-            return Ok(Next::Unfinished);
-        }
-        self.cursor = Some(page.cursor.clone());
-        Ok(Next::Page(page))
     }
 }
 

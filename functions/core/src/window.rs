@@ -1,7 +1,11 @@
 //! Spans of time.
 
+use std::iter;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::partition::Day;
 
 /// The time from `from` on, until before `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,6 +28,31 @@ impl Window {
     pub fn contains(&self, time: Timestamp) -> bool {
         (self.from..self.to).contains(&time)
     }
+
+    /// What is before `at`, and the rest.
+    #[must_use]
+    pub fn cut(&self, at: Timestamp) -> [Self; 2] {
+        [Self { to: self.to.min(at), ..*self }, Self { from: self.from.max(at), ..*self }]
+    }
+
+    /// So many parts of it, all as long, by time.
+    pub fn parts(self, count: u8) -> impl Iterator<Item = Self> {
+        let at = move |part: u8| {
+            let length = self.to.duration_since(self.from) / i32::from(count) * i32::from(part);
+            if part == count { self.to } else { self.from + length }
+        };
+        (0..count).map(move |part| Self { from: at(part), to: at(part + 1) })
+    }
+
+    /// Its parts in each UTC day, by time.
+    pub fn days(self) -> impl Iterator<Item = Self> {
+        let mut from = self.from;
+        iter::from_fn(move || {
+            let part = Self { from, to: self.to.min(Day::of(from).end()) };
+            from = part.to;
+            (!part.is_empty()).then_some(part)
+        })
+    }
 }
 
 /// `windows` and `added`, as windows that do not touch, by time.
@@ -45,12 +74,7 @@ pub fn with(windows: &[Window], added: Window) -> Vec<Window> {
 /// What is left of `windows` without `done`, by time.
 #[must_use]
 pub fn without(windows: &[Window], done: Window) -> Vec<Window> {
-    let around = |window: &Window| {
-        [
-            Window { from: window.from, to: window.to.min(done.from) },
-            Window { from: window.from.max(done.to), to: window.to },
-        ]
-    };
+    let around = |window: &Window| [window.cut(done.from)[0], window.cut(done.to)[1]];
     let mut left: Vec<_> =
         if done.is_empty() { windows.to_vec() } else { windows.iter().flat_map(around).collect() };
     left.retain(|window| !window.is_empty());
@@ -89,6 +113,20 @@ mod tests {
             prop_assert!(merged.windows(2).all(|pair| pair[0].to < pair[1].from), "they touch");
             set.retain(|second| !(done.0..done.1).contains(second));
             prop_assert_eq!(seconds(&without(&merged, window(done))), set.into_iter().collect::<Vec<_>>());
+        }
+
+        /// Nothing between two parts, nothing in both.
+        #[test]
+        fn parts_make_the_whole(from in 0_i64..500_000, length in 1_i64..500_000, count in 1_u8..9) {
+            let whole = window((from, from + length));
+            let days: Vec<_> = whole.days().collect();
+            prop_assert!(days.iter().all(|part| Day::of(part.from).end() >= part.to));
+            prop_assert!(days.windows(2).all(|pair| Day::of(pair[0].from) != Day::of(pair[1].from)));
+            for parts in [days, whole.parts(count).collect()] {
+                prop_assert_eq!(parts[0].from, whole.from);
+                prop_assert_eq!(parts[parts.len() - 1].to, whole.to);
+                prop_assert!(parts.windows(2).all(|pair| pair[0].to == pair[1].from));
+            }
         }
     }
 }

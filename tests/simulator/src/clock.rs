@@ -1,9 +1,11 @@
 //! The simulator's time, which tests set.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+// Stands still with tokio's clock where a test has paused it.
+use tokio::time::Instant;
 
 /// Whether the clock moves by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

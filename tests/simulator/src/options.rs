@@ -42,6 +42,8 @@ pub struct Options {
     pub sort: SortOrder,
     /// How `has_more` is worked out.
     pub has_more: HasMore,
+    /// Events in a page at most, whatever is asked for.
+    pub max_page: usize,
     /// Age in days from which events are no longer returned.
     pub retention_days: u32,
     /// Whether a cursor of another feed or account is refused with 400.
@@ -76,6 +78,7 @@ impl Default for Options {
             late_arrivals: false,
             sort: SortOrder::EventTime,
             has_more: HasMore::Exact,
+            max_page: 1000,
             retention_days: 120,
             bind_cursors: true,
             rate_limit: None,

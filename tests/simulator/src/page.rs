@@ -110,17 +110,18 @@ impl Page {
             Some(Effect::Rewind(events)) => *events,
             _ => 0,
         };
+        let limit = cursor.limit.min(options.max_page).max(1);
         let Selection { mut picks, more } = store.select(&Query {
             start: cursor.start.max(oldest),
             end: cursor.end,
             after: cursor.after,
-            limit: cursor.limit.clamp(1, 1000),
+            limit,
             rewind,
             now,
         });
         let mut has_more = match options.has_more {
             HasMore::Exact => more,
-            HasMore::FullPage => picks.len() >= cursor.limit,
+            HasMore::FullPage => picks.len() >= limit,
         };
 
         if let Some(Effect::EmptyPage { .. } | Effect::NullItems | Effect::NoItems) = effect {

@@ -9,6 +9,7 @@ use oplake_core::checkpoint::CheckpointStore;
 use oplake_core::collect::{Ports, Settings, Task, collect};
 use oplake_core::config::{API_RETENTION_DAYS, days_of};
 use oplake_core::error::BoxError;
+use oplake_core::events_api::{HttpClient, http_client};
 use oplake_core::report::{Failure, Outcome, Report};
 use oplake_core::token::TokenSource;
 use tokio::time::Instant;
@@ -32,6 +33,7 @@ pub(crate) async fn run(args: CollectArgs, now: Timestamp) -> Ended {
 /// Where events come from, and how they are written.
 pub(crate) struct Source {
     pub(crate) settings: Settings,
+    pub(crate) http: HttpClient,
     pub(crate) tokens: Tokens,
     pub(crate) now: Timestamp,
 }
@@ -52,12 +54,12 @@ impl Source {
             feeds: args.feeds.0.clone(),
             start: now - days_of(API_RETENTION_DAYS),
             api_url: args.api_url.clone(),
-            extra_ca: archive.ca_file.clone(),
             prefix: archive.prefix.clone(),
             account: args.account.clone(),
             not_before: Timestamp::MIN,
         };
-        Ok(Self { settings, tokens, now })
+        let http = http_client(archive.ca_file.as_deref())?;
+        Ok(Self { settings, http, tokens, now })
     }
 
     /// Does `task`, showing how far it is.
@@ -74,7 +76,7 @@ impl Source {
             }
         };
         let watch = Watch::new(start, end);
-        let ports = Ports { tokens: &self.tokens, checkpoints, archive };
+        let ports = Ports { http: &self.http, tokens: &self.tokens, checkpoints, archive };
         let deadline = Instant::now() + LONGEST_RUN;
         let show = |progress: oplake_core::collect::Progress<'_>| watch.update(progress);
         let report = collect(ports, &self.settings, task, self.now, deadline, &show).await;

@@ -14,6 +14,7 @@ use oplake_cli::tokens::ShellToken;
 use oplake_core::archive::Archive as _;
 use oplake_core::collect::{Ports, Settings, Task, collect};
 use oplake_core::error::BoxError;
+use oplake_core::events_api::http_client;
 use oplake_core::feed::{AccountName, Feed, Stream};
 use oplake_core::partition::{Day, Prefix};
 use oplake_core::report::Report;
@@ -51,7 +52,9 @@ pub(crate) async fn run(args: DemoArgs, now: Timestamp) -> Ended {
     let archive = FolderArchive::open(out, Prefix::default(), now).await?;
     let checkpoints = SqliteCheckpoints::open(&out.join("checkpoints.sqlite")).await?;
     let tokens = ShellToken::from_variable(Some(simulator.token().to_owned()));
-    let ports = Ports { tokens: &tokens, checkpoints: &checkpoints, archive: &archive };
+    let http = http_client(None)?;
+    let ports =
+        Ports { http: &http, tokens: &tokens, checkpoints: &checkpoints, archive: &archive };
 
     let mut reports = Vec::new();
     for (title, pass) in [
@@ -65,7 +68,6 @@ pub(crate) async fn run(args: DemoArgs, now: Timestamp) -> Ended {
             feeds: Feed::ALL.to_vec(),
             start: at - SignedDuration::from_hours(24 * 120),
             api_url: Some(simulator.url().parse()?),
-            extra_ca: None,
             prefix: Prefix::default(),
             account: AccountName::default(),
             not_before: Timestamp::MIN,

@@ -15,6 +15,7 @@ use std::time::Duration;
 use backon::Retryable;
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
+pub use reqwest::Client as HttpClient;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, StatusCode, redirect};
 use serde::{Deserialize, Serialize};
@@ -70,10 +71,10 @@ pub enum HttpError {
 /// # Errors
 ///
 /// If `extra_ca` cannot be read or the system has no certificates.
-pub fn http_client(extra_ca: Option<&Path>) -> Result<reqwest::Client, HttpError> {
+pub fn http_client(extra_ca: Option<&Path>) -> Result<HttpClient, HttpError> {
     // Only the first call installs it; a later one finds it there.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let mut builder = reqwest::Client::builder()
+    let mut builder = HttpClient::builder()
         .user_agent(USER_AGENT)
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(TOTAL_TIMEOUT)
@@ -103,7 +104,7 @@ pub struct Introspection {
 /// The Events API as one token sees it.
 #[derive(Debug, Clone)]
 pub struct EventsApi {
-    http: reqwest::Client,
+    http: HttpClient,
     base: Url,
     token: Token,
     authorization: HeaderValue,
@@ -155,7 +156,7 @@ impl EventsApi {
     ///
     /// If the token holds what no header can carry.
     pub fn new(
-        http: reqwest::Client,
+        http: HttpClient,
         base: Url,
         token: Token,
         limiter: Arc<Limiter>,
