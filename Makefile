@@ -94,6 +94,12 @@ test: ## Run every suite, with the local stack
 		$(CARGO) test --locked --workspace --lib --bins --tests --no-fail-fast; \
 	fi
 
+# Not by nextest, which ends a test after minutes. About an hour on two cores,
+# after an optimised build of some minutes.
+.PHONY: soak
+soak: ## Simulate a million schedules; OPLAKE_SCHEDULES=n for another number
+	@OPLAKE_SCHEDULES=$${OPLAKE_SCHEDULES:-1000000} $(CARGO) test --locked --release -p oplake-tests --test simulation -- --nocapture
+
 .PHONY: stack
 stack: ## Start the local stack and leave it running
 	@tests/stack/start
