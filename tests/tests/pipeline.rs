@@ -1037,6 +1037,37 @@ async fn tail_and_resync_beside_each_other_add_each_event_once() {
     }
 }
 
+/// One that is overtaken when it ends writes what the row lists, which the other
+/// has added to.
+#[tokio::test]
+async fn a_resync_leaves_the_windows_that_another_has_begun() {
+    let world = World::empty().await;
+    world.push("A", "2026-11-19T10:00:00Z");
+    // The row goes on naming what is published.
+    let faults = Faults::default();
+    faults.on(Operation::Commit, 3, Fault::CrashBefore);
+    world.run_with(&faults).await;
+    let last =
+        |hours| Window { from: world.now() - SignedDuration::from_hours(hours), to: world.now() };
+
+    let (ending, dying, gate) = (Faults::default(), Faults::default(), Gate::new());
+    ending.on(Operation::Commit, 1, Fault::Hold(gate.clone()));
+    dying.on(Operation::Commit, 1, Fault::CrashAfter);
+    let meanwhile = async {
+        gate.reached(1).await;
+        world.push("late", "2026-11-18T10:00:00Z");
+        world.work_with(&dying, Task::Backfill(last(24 * 10))).await;
+        assert!(dying.is_crashed());
+        gate.open();
+    };
+    let (report, ()) = tokio::join!(world.work_with(&ending, Task::Resync(last(1))), meanwhile);
+    assert_eq!(report.failures().count(), 0, "{report:?}");
+
+    world.resync(1).await;
+    world.assert_complete();
+    assert!(world.checkpoints.rows().values().all(|row| row.resync.is_empty()));
+}
+
 #[tokio::test]
 async fn what_was_expired_or_erased_never_comes_back() {
     let world = World::empty().await;

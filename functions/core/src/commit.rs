@@ -186,6 +186,8 @@ impl<'a, A: Archive, C: CheckpointStore> Committer<'a, A, C> {
     }
 
     fn observed<'b>(&'b self, attempt: Option<&'b Attempt>) -> Observed<'b> {
+        // Seen from the start of the run, so that no batch of one's own grows old
+        // enough to be given up while it is being published.
         let age = self.now.duration_since(self.row.updated_at);
         Observed {
             objects: &self.objects,

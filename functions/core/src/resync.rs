@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use crate::account::Account;
 use crate::archive::Archive;
 use crate::batch::Batch;
-use crate::checkpoint::{CheckpointStore, Cursor};
+use crate::checkpoint::{CheckpointStore, Cursor, Row};
 use crate::collect::{MAX_EMPTY_PAGES, Progress, StreamRun, read_page};
 use crate::commit::{Committed, Committer};
 use crate::error::CollectError;
@@ -84,15 +84,16 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             // What is ahead of time is the tail's.
             to: asked.to.min(after(self.now)),
         };
-        let mut left = with(&committer.row().resync, asked);
-        if left.iter().any(|window| window.to.duration_since(window.from) > WRITTEN_DOWN) {
-            self.write_down(&mut committer, &left).await?;
+        let mut left = Left { windows: with(&[], asked), listed: Vec::new() };
+        left.see(committer.row());
+        if left.windows.iter().any(|window| window.to.duration_since(window.from) > WRITTEN_DOWN) {
+            self.write_down(&mut committer, &mut left).await?;
         }
         let ended = self.reread_all(&mut committer, &mut left).await;
-        self.write_down(&mut committer, &left).await?;
+        self.write_down(&mut committer, &mut left).await?;
         ended?;
         self.report.late_events = self.report.events;
-        Ok(match (left.is_empty(), self.report.events) {
+        Ok(match (left.windows.is_empty(), self.report.events) {
             (false, _) => Outcome::Partial,
             (true, 0) => Outcome::Idle,
             (true, _) => Outcome::Collected,
@@ -103,18 +104,18 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
     async fn reread_all(
         &mut self,
         committer: &mut Committer<'r, A, C>,
-        left: &mut Vec<Window>,
+        left: &mut Left,
     ) -> Result<(), CollectError> {
         let mut overtaken = 0;
         let mut cut = Timestamp::MAX;
-        while !left.is_empty() {
-            let parts = left.iter().flat_map(|window| window.cut(cut));
+        while !left.windows.is_empty() {
+            let parts = left.windows.iter().flat_map(|window| window.cut(cut));
             let (fetch, mut chunks) = self.fetch(parts.flat_map(Window::days).collect());
             let take = async {
                 while let Some(mut pages) = chunks.recv().await {
                     match self.reread(committer, &mut pages, left).await? {
                         Reread::Done => {
-                            *left = without(left, pages.chunk);
+                            left.windows = without(&left.windows, pages.chunk);
                             overtaken = 0;
                         }
                         ended => return Ok(ended),
@@ -126,6 +127,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                 Reread::Overtaken if overtaken < MAX_OVERTAKEN => {
                     overtaken += 1;
                     committer.settle().await?;
+                    left.see(committer.row());
                 }
                 Reread::TooLarge(until) => cut = until,
                 Reread::Done | Reread::Overtaken | Reread::Unfinished => break,
@@ -140,7 +142,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         &mut self,
         committer: &mut Committer<'r, A, C>,
         pages: &mut Pages,
-        left: &[Window],
+        left: &mut Left,
     ) -> Result<Reread, CollectError> {
         let chunk = pages.chunk;
         let mut lake = Lake::new(self.ports.archive, self.stream);
@@ -179,14 +181,17 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             if batch.is_full() || (complete && batch.events() > 0) {
                 let mut row = committer.row().clone();
                 row.from = row.position();
-                row.resync = left.to_vec();
+                row.resync.clone_from(&left.windows);
                 let (added, cut) = (batch.members().clone(), batch.is_cut());
                 match self.commit(committer, batch, row, api_now, &mut lake).await? {
-                    // The rest of the page is still to be added.
-                    Committed::Done if cut => return Ok(Reread::Overtaken),
-                    Committed::Done => Arc::make_mut(&mut known).extend(added),
+                    Committed::Done => left.see(committer.row()),
                     Committed::Overtaken | Committed::Superseded => return Ok(Reread::Overtaken),
                 }
+                // The rest of the page is still to be added.
+                if cut {
+                    return Ok(Reread::Overtaken);
+                }
+                Arc::make_mut(&mut known).extend(added);
                 batch = Batch::default();
             } else if complete {
                 self.quarantine(&batch).await?;
@@ -287,22 +292,46 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
     async fn write_down(
         &self,
         committer: &mut Committer<'r, A, C>,
-        left: &[Window],
+        left: &mut Left,
     ) -> Result<(), CollectError> {
-        if committer.row().resync == left && committer.row().staged.is_empty() {
-            return Ok(());
-        }
-        let mut row = committer.row().clone();
-        row.resync = left.to_vec();
-        if !self.write(committer, row).await? {
-            // The other writer has kept what the row listed; publish what it
-            // names, and say it once more.
-            committer.settle().await?;
+        // Once more if another writer comes first.
+        for _ in 0..2 {
+            if committer.row().resync == left.windows && committer.row().staged.is_empty() {
+                return Ok(());
+            }
             let mut row = committer.row().clone();
-            row.resync = left.to_vec();
-            self.write(committer, row).await?;
+            row.resync.clone_from(&left.windows);
+            let written = self.write(committer, row).await?;
+            if !written {
+                committer.settle().await?;
+            }
+            left.see(committer.row());
+            if written {
+                return Ok(());
+            }
         }
         Ok(())
+    }
+}
+
+/// What a resync has yet to read.
+struct Left {
+    windows: Vec<Window>,
+    /// What the row listed when it was last seen.
+    listed: Vec<Window>,
+}
+
+impl Left {
+    /// Takes over what other resyncs have listed in `row` since it was last seen.
+    /// What they have struck is read once more.
+    fn see(&mut self, row: &Row) {
+        for window in &row.resync {
+            let seen = self.listed.iter();
+            for new in seen.fold(vec![*window], |left, seen| without(&left, *seen)) {
+                self.windows = with(&self.windows, new);
+            }
+        }
+        self.listed.clone_from(&row.resync);
     }
 }
 
