@@ -14,6 +14,10 @@ use events_api_simulator::{
 };
 use flate2::read::MultiGzDecoder;
 use jiff::{SignedDuration, Timestamp};
+use oplake_cli::sqlite::SqliteCheckpoints;
+use oplake_core::archive::Staged;
+use oplake_core::checkpoint::{CheckpointStore as _, CommitId};
+use oplake_core::feed::{AccountName, Feed, Stream};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -680,6 +684,36 @@ async fn reset_says_what_will_happen_and_does_it_only_with_yes() {
 
     let mut reset = shell.on_checkpoints("reset");
     Ran::new(reset.args(["--account", "other", "--yes"])).ends_as_misuse(&["no such stream"]);
+}
+
+/// The lake does not show yet what another process is about to publish.
+#[expect(clippy::disallowed_methods, reason = "the program goes by the real clock")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn reset_waits_for_a_batch_that_is_being_published() {
+    let shell = Shell::new().await;
+    Ran::new(&mut shell.collect()).exits(0);
+    let checkpoints = SqliteCheckpoints::open(&shell.checkpoints()).await.unwrap();
+    let stream = Stream { account: AccountName::default(), feed: Feed::AuditEvents };
+    for (age, exit) in [(SignedDuration::from_mins(1), 1), (SignedDuration::from_mins(20), 0)] {
+        let mut row = checkpoints.load(&stream).await.unwrap().unwrap();
+        let base = std::mem::replace(&mut row.commit_id, CommitId::random());
+        row.updated_at = Timestamp::now() - age;
+        row.staged = vec![Staged {
+            key: "onepassword/v1/audit_events/2026-11-20/main/a.json.gz".to_owned(),
+            upload_id: "an upload".to_owned(),
+            etag: "an etag".to_owned(),
+            crc32: 1,
+            size: 1,
+            events: 1,
+        }];
+        checkpoints.commit(&stream, Some(&base), &row).await.unwrap();
+
+        let mut reset = shell.on_checkpoints("reset");
+        let ran = Ran::new(reset.args(["--feeds", "audit_events", "--yes"])).exits(exit);
+        let said = ["main/audit_events", "its last batch is being published"];
+        assert_eq!(said.iter().all(|text| ran.err.contains(text)), exit == 1, "{}", ran.err);
+        assert_eq!(checkpoints.load(&stream).await.unwrap().is_some(), exit == 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

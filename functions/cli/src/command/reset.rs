@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use oplake_core::checkpoint::{CheckpointStore, CommitId, Row};
 use oplake_core::feed::Stream;
 use oplake_core::newness::Marks;
+use oplake_core::protocol::COMPLETION_MAY_TAKE;
 
 use crate::MISUSED;
 use crate::args::ResetArgs;
@@ -42,8 +43,17 @@ impl WithCheckpoints for Reset {
             say(format_args!("no such stream has a checkpoint in {}", checkpoints.table()));
             return Ok(ExitCode::from(MISUSED));
         }
+        let mut refused = false;
         for stream in &streams {
             let Some(row) = checkpoints.load(stream).await? else { continue };
+            if self.is_being_published(&row) {
+                refused = true;
+                say(format_args!(
+                    "error: {stream}: its last batch is being published, and would be written again: let \
+                     `oplake collect` or the function run once more, or try again in a quarter of an hour"
+                ));
+                continue;
+            }
             self.explain(stream, &row);
             if !self.args.yes {
                 continue;
@@ -58,11 +68,18 @@ impl WithCheckpoints for Reset {
             }
         }
         say(if self.args.yes { "done" } else { "nothing was changed: add --yes to do it" });
-        Ok(ExitCode::SUCCESS)
+        Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
 
 impl Reset {
+    /// Whether a writer may be about to publish what the row names, which the
+    /// lake would not show to the next one.
+    fn is_being_published(&self, row: &Row) -> bool {
+        let age = self.now.duration_since(row.updated_at);
+        !row.staged.is_empty() && age <= COMPLETION_MAY_TAKE
+    }
+
     fn explain(&self, stream: &Stream, row: &Row) {
         match &self.move_to {
             Some(archive) => say(format_args!(
