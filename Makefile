@@ -100,6 +100,16 @@ test: ## Run every suite, with the local stack
 soak: ## Simulate a million schedules; OPLAKE_SCHEDULES=n for another number
 	@OPLAKE_SCHEDULES=$${OPLAKE_SCHEDULES:-1000000} $(CARGO) test --locked --release -p oplake-tests --test simulation -- --nocapture
 
+.PHONY: chaos
+chaos: ## Upset real processes for 200 rounds; OPLAKE_ROUNDS=n, OPLAKE_SEED=n for others
+	@tests/stack/setup
+	@if ! (exec 3<>/dev/tcp/127.0.0.1/4566) 2>/dev/null; then \
+		trap 'tests/stack/stop >/dev/null || true' EXIT; \
+	fi; \
+	tests/stack/start; \
+	$(CARGO) build --locked -p collector -p oplake-cli --bins; \
+	OPLAKE_ROUNDS=$${OPLAKE_ROUNDS:-200} $(CARGO) test --locked -p oplake-tests --test chaos -- --nocapture
+
 .PHONY: stack
 stack: ## Start the local stack and leave it running
 	@tests/stack/start

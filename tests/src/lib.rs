@@ -10,5 +10,6 @@
 pub mod binaries;
 pub mod judge;
 pub mod proxy;
+pub mod random;
 pub mod runtime_api;
 pub mod stack;

@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
+use rustix::process::Pid;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::net::TcpListener;
@@ -234,6 +235,12 @@ impl Function {
                 failed("Sandbox.Timedout", format!("no answer within {timeout:?}"))
             }
         }
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn process(&self) -> Pid {
+        Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap()
     }
 
     /// Kills the process and returns what it has written.

@@ -16,6 +16,7 @@ use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use oplake_core::feed::Feed;
 use oplake_tests::judge::{api, assert_holds, files};
+use oplake_tests::random::Random;
 use oplake_tests::stack::Stack;
 use oplake_tests::{binaries, judge};
 use rusqlite::Connection;
@@ -102,26 +103,6 @@ fn phases(log: &str) -> BTreeMap<&str, Phase> {
         }
     }
     phases
-}
-
-/// Steele, Lea and Flood's `SplitMix64`.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn until(&mut self, end: Duration) -> Duration {
-        Duration::from_micros(self.below(u64::try_from(end.as_micros()).unwrap()))
-    }
 }
 
 /// A running `oplake collect`.
@@ -226,7 +207,7 @@ impl World {
             latency: Duration::from_millis(5),
             ..Options::default()
         });
-        Self { simulator: simulator.await.unwrap(), store, random: Random(SEED) }
+        Self { simulator: simulator.await.unwrap(), store, random: Random::new(SEED) }
     }
 
     fn command_on(&self, store: &Store) -> Command {
