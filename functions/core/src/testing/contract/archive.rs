@@ -1,5 +1,9 @@
 //! The contract of [`Archive`].
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use futures::future::join;
 use jiff::Timestamp;
@@ -22,6 +26,7 @@ pub async fn all(archive: &impl Archive, prefix: &Prefix) {
     the_first_of_two_at_one_key_stays(archive, prefix).await;
     a_damaged_body_is_refused(archive, prefix).await;
     listings_tell_exactly_what_is_published(archive, prefix, 12).await;
+    listings_beside_a_writer_miss_nothing_that_was_there(archive, prefix).await;
     keys_may_hold_every_legal_character(archive, prefix).await;
     a_missing_object_is_an_error(archive, prefix).await;
     what_is_set_aside_leaves_the_lake_and_is_kept(archive, prefix).await;
@@ -245,6 +250,45 @@ pub async fn listings_tell_exactly_what_is_published(
             Place { stream, day: place.day, prefix }.assert_holds(archive, &[]).await;
         }
     }
+    archive.abort(&staged_only).await.unwrap();
+}
+
+/// What was published before a listing began is in it, and nothing that is only
+/// staged, whatever is published meanwhile.
+pub async fn listings_beside_a_writer_miss_nothing_that_was_there(
+    archive: &impl Archive,
+    prefix: &Prefix,
+) {
+    let place = Place::fresh(prefix);
+    let (staged_only, _) = place.stage(archive, b"staged only").await;
+    let published = Mutex::new(BTreeSet::new());
+    let done = AtomicBool::new(false);
+    let write = async {
+        for n in 0..16 {
+            let (staged, _) = place.publish(archive, format!("{n}").as_bytes()).await;
+            published.lock().unwrap().insert(staged.key);
+        }
+        done.store(true, Ordering::Relaxed);
+    };
+    let read = async {
+        let mut last = false;
+        while !last {
+            last = done.load(Ordering::Relaxed);
+            let before = published.lock().unwrap().clone();
+            let listed = archive.list(&place.stream, place.day).await.unwrap();
+            let listed: BTreeSet<_> = listed.into_iter().map(|object| object.key).collect();
+            assert!(listed.is_superset(&before), "{listed:?} after {before:?}");
+            assert!(!listed.contains(&staged_only.key));
+            assert!(
+                before.is_empty()
+                    || archive.days(place.stream.feed).await.unwrap().contains(&place.day)
+            );
+            // So that ports which never wait take turns too.
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(published.lock().unwrap().len(), 16);
+    };
+    join(write, read).await;
     archive.abort(&staged_only).await.unwrap();
 }
 
