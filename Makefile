@@ -10,7 +10,7 @@ SHELL := bash
 # Cargo builds in parallel by itself; what make does is a sequence.
 CARGO ?= cargo
 SAM_ENV := env -u AWS_PROFILE AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0
-TEMPLATES := template.yaml
+TEMPLATES := template.yaml infra/athena.yaml
 # Where the function runs, and so what the dependency checks look at.
 TARGETS := --target x86_64-unknown-linux-gnu --target aarch64-unknown-linux-gnu
 
@@ -64,6 +64,7 @@ template: .venv/sam/requirements.txt ## Check the templates with SAM CLI and cfn
 	@echo "==> template: are the templates what SAM and CloudFormation accept?"
 	@for template in $(TEMPLATES); do $(SAM_ENV) .venv/sam/bin/sam validate --lint --template "$$template"; done
 	@.venv/sam/bin/cfn-lint $(TEMPLATES)
+	@infra/athena/generate.py --check
 
 .PHONY: clippy
 clippy: ## Lint the Rust code; a warning is an error
@@ -75,10 +76,9 @@ doc: ## Build the documentation of the code; a warning is an error
 	@echo "==> doc: does the documentation build, with every link in place?"
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
-# The suites come last, so that their summary is the last line. A stack that
-# was there before is left running.
+# A stack that was there before is left running.
 .PHONY: test
-test: ## Run every suite, with the local stack
+test: .venv/athena/requirements.txt ## Run every suite, with the local stack
 	@echo "==> test: starting the local stack"
 	@tests/stack/setup
 	@if ! (exec 3<>/dev/tcp/127.0.0.1/4566) 2>/dev/null; then \
@@ -93,12 +93,21 @@ test: ## Run every suite, with the local stack
 	else \
 		$(CARGO) test --locked --workspace --lib --bins --tests --no-fail-fast; \
 	fi
+	@$(MAKE) --no-print-directory athena
 
-# Not by nextest, which ends a test after minutes. About an hour on two cores,
-# after an optimised build of some minutes.
+# With the programs that the suites have built.
+.PHONY: athena
+athena: .venv/athena/requirements.txt
+	@echo "==> athena: do the views and the saved queries find what the collector writes?"
+	@programs=$${CARGO_TARGET_DIR:-target}/debug; \
+	OPLAKE=$$programs/oplake EVENTS_API_SIMULATOR=$$programs/events-api-simulator \
+		.venv/athena/bin/python -m pytest -p no:cacheprovider tests/athena
+
+# Not by nextest, which ends a test after minutes. A schedule takes two cores
+# about 10 ms.
 .PHONY: soak
 soak: ## Simulate a million schedules; OPLAKE_SCHEDULES=n for another number
-	@OPLAKE_SCHEDULES=$${OPLAKE_SCHEDULES:-1000000} $(CARGO) test --locked --release -p oplake-tests --test simulation -- --nocapture
+	@OPLAKE_SCHEDULES=$${OPLAKE_SCHEDULES:-1000000} $(CARGO) test --locked -p oplake-tests --test simulation -- --nocapture
 
 .PHONY: chaos
 chaos: ## Upset real processes for 200 rounds; OPLAKE_ROUNDS=n, OPLAKE_SEED=n for others
@@ -130,8 +139,10 @@ clean-venv: stack-stop ## Remove the Python tools, stopping the local stack
 # The copy of the requirements is made last, so that an interrupted
 # installation is made again.
 .venv/sam/requirements.txt: infra/requirements-lint.txt
-	@echo "installing SAM CLI and cfn-lint into .venv/sam"
-	@rm -rf .venv/sam
-	@python3 -m venv .venv/sam
-	@.venv/sam/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --requirement $<
+.venv/athena/requirements.txt: tests/athena/requirements.txt
+.venv/sam/requirements.txt .venv/athena/requirements.txt:
+	@echo "installing the tools of $< into $(@D)"
+	@rm -rf $(@D)
+	@python3 -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --requirement $<
 	@cp $< $@
