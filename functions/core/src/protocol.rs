@@ -157,9 +157,12 @@ pub fn next(row: &Row, observed: Observed<'_>) -> Action {
     if let Some(index) = find(Seen::Foreign) {
         return Action::Refuse(index);
     }
-    // Whatever can be published is, before anything is given up.
+    // Whatever can be published is, before anything is given up. But what a
+    // restored row names may have been collected anew since it was backed up.
+    let restored = row.table != observed.table;
     let publish = objects().filter_map(|(index, seen)| match seen {
         Seen::Unknown | Seen::NoUpload | Seen::Aborted => Some((index, Step::Look)),
+        Seen::Absent if restored && observed.settled => Some((index, Step::Abort)),
         Seen::Absent => Some((index, Step::Complete)),
         Seen::Gone if observed.settled => Some((index, Step::Abort)),
         Seen::Gone | Seen::Published | Seen::Lost | Seen::Foreign => None,
@@ -171,7 +174,7 @@ pub fn next(row: &Row, observed: Observed<'_>) -> Action {
         Action::Wait(index)
     } else if find(Seen::Lost).is_some() {
         Action::RollBack
-    } else if row.table != observed.table {
+    } else if restored {
         Action::Adopt
     } else {
         Action::Read
@@ -259,6 +262,9 @@ mod tests {
         let action = next(&restored, observe(&[Seen::Unknown]));
         assert_eq!(action, Action::Publish(vec![(0, Step::Look)]));
         assert_eq!(next(&restored, observe(&[Seen::Published])), Action::Adopt);
+        // Another life of the stream may hold what this upload would add.
+        let action = next(&restored, observe(&[Seen::Absent]));
+        assert_eq!(action, Action::Publish(vec![(0, Step::Abort)]));
         assert_eq!(next(&restored, observe(&[Seen::Lost])), Action::RollBack);
     }
 }
