@@ -101,7 +101,7 @@ athena: .venv/athena/requirements.txt
 	@echo "==> athena: do the views and the saved queries find what the collector writes?"
 	@programs=$${CARGO_TARGET_DIR:-target}/debug; \
 	OPLAKE=$$programs/oplake EVENTS_API_SIMULATOR=$$programs/events-api-simulator \
-		.venv/athena/bin/python -m pytest -p no:cacheprovider tests/athena
+		.venv/athena/bin/python -m pytest tests/athena
 
 # Not by nextest, which ends a test after minutes. A schedule takes two cores
 # about 10 ms.

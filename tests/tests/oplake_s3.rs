@@ -4,6 +4,10 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use aws_sdk_s3::types::{
+    AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, ExpirationStatus,
+    LifecycleExpiration, LifecycleRule, LifecycleRuleFilter, PublicAccessBlockConfiguration,
+};
 use events_api_simulator::{Counts, Effect, Event, Options, Rule, Simulator, When};
 use jiff::{SignedDuration, Timestamp};
 use oplake_core::feed::Feed;
@@ -181,4 +185,103 @@ async fn one_feed_that_fails_is_a_failure_and_the_others_are_collected() {
     assert_eq!(outcomes(&report), ["collected", "failed", "collected"]);
     assert!(errors(&output).contains("error: main/item_usages: "), "{output:?}");
     world.assert_complete(&[Feed::SigninAttempts, Feed::AuditEvents]).await;
+}
+
+/// The bucket, the table and the secret, as they are and as they should be.
+#[tokio::test]
+async fn check_names_what_is_wrong_with_what_a_deployment_uses() {
+    let world = World::new().await;
+    let s3 = world.stack.s3();
+    let check = async |more: &[&str]| {
+        let archive = format!("s3://{}", world.bucket);
+        let checkpoints = format!("dynamodb://{}", world.table);
+        let url = world.simulator.url();
+        let arguments = [
+            ["check", "--json"],
+            ["--archive", &archive],
+            ["--checkpoints", &checkpoints],
+            ["--token-secret", &world.secret],
+            ["--api-url", &url],
+        ];
+        let arguments: Vec<_> = arguments.as_flattened().iter().chain(more).copied().collect();
+        let output = world.oplake(&arguments, &[]).await;
+        let found: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let told = |finding: &Value| {
+            let text = |name: &str| finding[name].as_str().unwrap().to_owned();
+            format!("{} {}: {}", text("grade"), text("subject"), text("message"))
+        };
+        (output.status.code(), found.iter().map(told).collect::<Vec<_>>().join("\n"))
+    };
+
+    let block_access = async |block: bool| {
+        let access = PublicAccessBlockConfiguration::builder()
+            .block_public_acls(block)
+            .block_public_policy(block)
+            .ignore_public_acls(block)
+            .restrict_public_buckets(block);
+        let request = s3.put_public_access_block().bucket(&world.bucket);
+        request.public_access_block_configuration(access.build()).send().await.unwrap();
+    };
+
+    // New buckets block it.
+    block_access(false).await;
+    let (status, found) = check(&[]).await;
+    assert_eq!(status, Some(0), "{found}");
+    for expected in [
+        format!("good bucket `{}`: it is there, in this region", world.bucket),
+        "no rule aborts incomplete uploads".to_owned(),
+        "it does not block all public access".to_owned(),
+        "it notifies nobody of new objects".to_owned(),
+        format!("good table `{}`: it is there, with the right key", world.table),
+        "point-in-time recovery is off".to_owned(),
+        "it can be deleted: protect it from deletion".to_owned(),
+        format!("good secret `{}`: it is there", world.secret),
+        "good token of `main`".to_owned(),
+    ] {
+        assert!(found.contains(&expected), "`{expected}` is not in:\n{found}");
+    }
+    assert!(!found.contains("versions"), "{found}");
+
+    let rule = LifecycleRule::builder()
+        .id("all")
+        .filter(LifecycleRuleFilter::builder().prefix("").build())
+        .status(ExpirationStatus::Enabled)
+        .expiration(LifecycleExpiration::builder().days(30).build())
+        .abort_incomplete_multipart_upload(
+            AbortIncompleteMultipartUpload::builder().days_after_initiation(7).build(),
+        );
+    let rules = BucketLifecycleConfiguration::builder().rules(rule.build().unwrap());
+    let request = s3.put_bucket_lifecycle_configuration().bucket(&world.bucket);
+    request.lifecycle_configuration(rules.build().unwrap()).send().await.unwrap();
+    block_access(true).await;
+
+    let (status, found) = check(&[]).await;
+    assert_eq!(status, Some(1), "{found}");
+    assert!(found.contains("its objects expire after 30 days, and a resync would"), "{found}");
+    for mended in ["incomplete uploads", "public access"] {
+        assert!(!found.contains(mended), "{found}");
+    }
+    assert_eq!(check(&["--retention-days", "31"]).await.0, Some(1));
+    let (status, found) = check(&["--retention-days", "30"]).await;
+    assert_eq!(status, Some(0), "{found}");
+    let (status, found) = check(&["--prefix", "else/where/", "--kms-key", "arn:aws:kms:k"]).await;
+    assert_eq!(status, Some(1), "the rule is of all prefixes: {found}");
+    assert!(found.contains("warning key `arn:aws:kms:k`: its policy must"), "{found}");
+
+    // What is not there, or elsewhere.
+    let elsewhere = "arn:aws:secretsmanager:eu-west-1:000000000000:secret:token-abcdef";
+    for (flag, value, complaint) in [
+        ("--archive", format!("s3://{}", unique()), "there is no such bucket"),
+        ("--checkpoints", format!("dynamodb://{}", unique()), "there is no such table"),
+        ("--token-secret", unique(), "there is no such secret"),
+        (
+            "--token-secret",
+            elsewhere.to_owned(),
+            "it is in eu-west-1, and the function would be in us-east-1",
+        ),
+    ] {
+        let output = world.oplake(&["check", flag, &value], &[]).await;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(errors(&output).contains(complaint), "{complaint}: {output:?}");
+    }
 }

@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+pub mod check;
 pub mod dynamodb;
 mod failure;
 pub mod s3;

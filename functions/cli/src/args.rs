@@ -33,6 +33,7 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     Status(StatusArgs),
     Reset(ResetArgs),
+    Check(CheckArgs),
 }
 
 const DEMO_EXAMPLES: &str = "\
@@ -190,6 +191,60 @@ pub(crate) struct ResetArgs {
     /// Do it
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  # Is the token good, and for what?
+  export OP_EVENTS_API_TOKEN=…
+  oplake check
+
+  # Before a deployment: what its parameters name
+  oplake check --stack-parameters parameters.json
+
+  # After it
+  oplake check --archive s3://my-lake --checkpoints dynamodb://my-checkpoints \\
+      --token-secret onepassword/events-api-token
+
+Exit status: 0 nothing is wrong, 1 something would keep events from being collected,
+2 wrong usage.";
+
+/// Look at what a collection needs, and say what is wrong with it
+///
+/// Looks at the token (and asks 1Password about it), the secret, the bucket and
+/// the table, as far as they are named. Reads no events and changes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = CHECK_EXAMPLES)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Where the objects go: s3://BUCKET
+    #[arg(long, value_name = "s3://BUCKET")]
+    pub(crate) archive: Option<Place>,
+    /// What all keys start with
+    #[arg(long, value_name = "P", default_value_t)]
+    pub(crate) prefix: Prefix,
+    /// AWS account that must own the bucket
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) bucket_owner: Option<String>,
+    /// KMS key of the bucket or the secret: say what its policy has to allow
+    #[arg(long, value_name = "ARN")]
+    pub(crate) kms_key: Option<String>,
+    /// Where each stream's checkpoint is kept: dynamodb://TABLE
+    #[arg(long, value_name = "dynamodb://TABLE")]
+    pub(crate) checkpoints: Option<Table>,
+    /// Age at which events are no longer wanted, in days
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) retention_days: Option<i32>,
+    /// Take what is not given here from the parameters of the stack: a JSON file, an object or as CloudFormation's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stack_parameters: Option<PathBuf>,
+    /// PEM file of a further CA to trust, for 1Password and AWS
+    #[arg(long, value_name = "FILE", env = "EXTRA_CA_FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Print the findings as JSON to standard output
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Where events come from, and where they go.

@@ -1,6 +1,7 @@
 //! One module for each command.
 
 pub(crate) mod backfill;
+pub(crate) mod check;
 pub(crate) mod collect;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;

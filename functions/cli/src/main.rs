@@ -30,6 +30,7 @@ async fn main() -> ExitCode {
         Command::Verify(args) => command::verify::run(args, now).await,
         Command::Status(args) => command::status::run(&args, now).await,
         Command::Reset(args) => command::reset::run(args, now).await,
+        Command::Check(args) => command::check::run(args, now).await,
     };
     ended.unwrap_or_else(|error| {
         output::say(format_args!("error: {}", oplake_core::error::chain(error.as_ref())));

@@ -274,6 +274,10 @@ fn help_shows_examples() {
                 "oplake reset --checkpoints lake.sqlite --move --archive /new/lake",
             ],
         ),
+        (
+            "check",
+            &["oplake check --stack-parameters parameters.json", "Exit status: 0 nothing is wrong"],
+        ),
     ] {
         let ran = Ran::new(oplake().args([command, "--help"])).exits(0);
         assert_eq!(ran.err, "");
@@ -600,6 +604,80 @@ fn not_yet(shell: &Shell) -> u64 {
     let now = shell.simulator.clock().now();
     let visible = FEEDS.map(|(_, feed)| shell.simulator.visible(feed, now).len());
     600 - visible.iter().sum::<usize>() as u64
+}
+
+/// What the API says of the token, and what the token says of itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn check_names_what_is_wrong_with_a_token() {
+    let shell = Shell::new().await;
+    let check = |token: &str| {
+        let mut command = oplake();
+        command.env(TOKEN, token).args(["check", "--api-url", &shell.simulator.url()]);
+        Ran::new(&mut command)
+    };
+    let mint = |spec: TokenSpec| shell.simulator.mint(&spec);
+    let soon = now() + SignedDuration::from_hours(24 * 9 + 1);
+
+    check(shell.simulator.token()).exits(0).says(&["good: token of `main`: ", "accepts it"]);
+    let poor = mint(TokenSpec {
+        feeds: vec![ApiFeed::AuditEvents],
+        expires_at: Some(soon),
+        ..TokenSpec::default()
+    });
+    check(&poor).exits(0).says(&[
+        "good: token of `main`",
+        "warning: token of `main`: it was issued without the feature for `signin_attempts`",
+        "warning: token of `main`: it was issued without the feature for `item_usages`",
+        "warning: token of `main`: it expires in 9 days",
+    ]);
+    let past = now() - SignedDuration::from_hours(1);
+    let expired = mint(TokenSpec { expires_at: Some(past), ..TokenSpec::default() });
+    check(&expired).exits(1).says(&["error: token of `main`: the token expired at"]);
+    let unknown = mint(TokenSpec { account: 99, ..TokenSpec::default() });
+    check(&unknown).exits(1).says(&["error: token of `main`: ", "401"]);
+    check("half.a").exits(1).says(&["error: token: ", "it has 2 of 3 parts"]);
+    Ran::new(oplake().arg("check")).exits(0).says(&["warning: token: there is no token"]);
+
+    let token = shell.simulator.token();
+    let twice = format!(r#"{{"one":"{token}","two":"{token}","three":"{poor}"}}"#);
+    let ran = check(&twice).exits(1);
+    ran.says(&["error: token of `one`: it is of the same 1Password account as that of"]);
+    assert_eq!(ran.err.matches("same 1Password account").count(), 3, "{}", ran.err);
+    for secret in [token, &poor] {
+        assert!(!ran.err.contains(secret), "{}", ran.err);
+    }
+
+    let mut json = oplake();
+    json.env(TOKEN, token).args(["check", "--json", "--api-url", &shell.simulator.url()]);
+    let ran = Ran::new(&mut json).exits(0);
+    assert_eq!(ran.json()[0]["grade"], "good");
+}
+
+#[test]
+fn check_takes_the_parameters_of_the_stack() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("parameters.json");
+    let check = |text: &str| {
+        fs::write(&path, text).unwrap();
+        Ran::new(oplake().args(["check", "--stack-parameters"]).arg(&path))
+    };
+    check(r#"{"EventsApiUrl":"","RetentionDays":"0"}"#).exits(0).says(&["there is no token"]);
+    check(r#"[{"ParameterKey":"LogLevel","ParameterValue":"INFO"}]"#).exits(0);
+    for (text, complaint) in [
+        ("", "this is no JSON object of texts"),
+        (r#"{"RetentionDays":30}"#, "this is no JSON object of texts"),
+        (r#"{"RetentionDays":"soon"}"#, "RetentionDays: `soon`: "),
+        (r#"{"EventsApiUrl":"events"}"#, "EventsApiUrl: "),
+        (r#"{"KeyPrefix":"a b/"}"#, "KeyPrefix: `a b/`: "),
+    ] {
+        check(text).ends_as_misuse(&["parameters.json", complaint]);
+    }
+    Ran::new(oplake().args(["check", "--stack-parameters", "nowhere.json"]))
+        .ends_as_misuse(&["nowhere.json"]);
+    Ran::new(oplake().args(["check", "--archive", "lake"]))
+        .ends_as_misuse(&["--archive lake: only a bucket is checked"]);
+    Ran::new(oplake().args(["check", "--checkpoints", "lake.sqlite"]))
+        .ends_as_misuse(&["--checkpoints lake.sqlite: only a table is checked"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

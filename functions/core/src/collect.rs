@@ -212,7 +212,7 @@ pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
 /// Names whose tokens tell that they are of one 1Password account, each with
 /// another such name. None of them is collected: which one had been before is
 /// not for a run to guess.
-fn twins(tokens: &Tokens) -> BTreeMap<AccountName, AccountName> {
+pub(crate) fn twins(tokens: &Tokens) -> BTreeMap<AccountName, AccountName> {
     let owner = |name: &AccountName| tokens.get(name)?.as_ref().ok()?.account_uuid();
     let twin = |name: &AccountName| {
         let same = |other: &&AccountName| *other != name && owner(other) == owner(name);

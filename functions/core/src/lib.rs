@@ -17,6 +17,7 @@
 mod account;
 pub mod archive;
 mod batch;
+pub mod check;
 pub mod checkpoint;
 pub mod collect;
 mod commit;
