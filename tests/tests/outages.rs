@@ -168,18 +168,19 @@ const fn status(status: u16, style: ErrorStyle) -> Effect {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fifth_of_all_requests_failing_for_13_minutes_fails_no_run() {
-    let world = World::in_operation().await;
+async fn a_fifth_of_all_requests_failing_for_13_minutes_holds_up_nothing() {
+    let world = backlog(1_000, RateLimit::DOCUMENTED, None).await;
     world.fails(status(500, ErrorStyle::Flat), When::Chance(0.2));
 
     let runs = world.go_on_for(Duration::from_mins(13)).await;
 
-    assert!(world.count(500) > 0, "no request has failed");
-    for run in &runs {
-        assert_eq!(run.codes(), [""; 0]);
-        // A page or two for each stream, and what failed.
-        assert!(run.requests <= 3 * 2 + world.count(500), "{} requests", run.requests);
-    }
+    let failed = world.count(500);
+    assert!(failed > 150, "{failed} requests have failed");
+    // A page fails for good with a chance of one in 78,000.
+    let stopped = runs.iter().map(|run| run.codes().len()).sum::<usize>();
+    assert!(stopped <= 1, "{stopped} streams have failed");
+    let requests: usize = runs.iter().map(|run| run.requests).sum();
+    assert!(requests <= 1_020 + failed, "{requests} requests");
     world.recover().await;
 }
 

@@ -1037,6 +1037,25 @@ async fn tail_and_resync_beside_each_other_add_each_event_once() {
     }
 }
 
+/// Sorted by arrival, only the next day's request shows it, at its very edge.
+#[tokio::test]
+async fn a_backfill_finds_an_event_that_arrived_just_after_its_day() {
+    let options =
+        Options { events: Counts::NONE, sort: SortOrder::InsertionTime, ..Options::default() };
+    let mut world = World::new(options).await;
+    world.feeds = vec![Feed::SigninAttempts];
+    let line = r#"{"uuid":"E","timestamp":"2026-11-18T23:59:59.5Z"}"#;
+    let event = Event::new(line).visible_at("2026-11-19T00:00:03Z".parse().unwrap());
+    world.simulator.push(ApiFeed::SignInAttempts, &event);
+    let window = Window { from: "2026-11-17T00:00:00Z".parse().unwrap(), to: world.now() };
+    for events in [1, 0] {
+        let report =
+            world.work_on(&world.archive, &world.checkpoints, Task::Backfill(window)).await;
+        assert_eq!(only(&report).events, events);
+        world.assert_complete();
+    }
+}
+
 /// One that is overtaken when it ends writes what the row lists, which the other
 /// has added to.
 #[tokio::test]

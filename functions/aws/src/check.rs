@@ -46,6 +46,18 @@ pub async fn bucket(config: &SdkConfig, check: BucketCheck<'_>) -> Vec<Finding> 
         return vec![finding(Grade::Error, message)];
     }
     let mut findings = vec![finding(Grade::Good, "it is there, in this region".to_owned())];
+    if owner.is_none() {
+        // The stack takes its own account for the owner, unless it is told.
+        findings.extend(match s3.list_buckets().prefix(name).send().await {
+            Ok(own) if own.buckets().iter().any(|bucket| bucket.name() == Some(name)) => None,
+            Ok(_) => Some(finding(
+                Grade::Error,
+                "it belongs to another account: name that as BucketOwnerAccountId (BUCKET_OWNER)"
+                    .to_owned(),
+            )),
+            Err(error) => Some(warning(&unseen("ListBuckets", error))),
+        });
+    }
 
     let versioning =
         s3.get_bucket_versioning().bucket(name).set_expected_bucket_owner(owner.clone());

@@ -222,9 +222,9 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "s3://BUCKET")]
     pub(crate) archive: Option<Place>,
     /// What all keys start with
-    #[arg(long, value_name = "P", default_value_t)]
-    pub(crate) prefix: Prefix,
-    /// AWS account that must own the bucket
+    #[arg(long, value_name = "P")]
+    pub(crate) prefix: Option<Prefix>,
+    /// AWS account that owns the bucket, if it is not the one of the credentials
     #[arg(long, value_name = "ACCOUNT")]
     pub(crate) bucket_owner: Option<String>,
     /// KMS key of the bucket or the secret: say what its policy has to allow

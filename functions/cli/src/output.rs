@@ -127,11 +127,13 @@ impl Watch {
             let seconds = time.min(self.now).duration_since(self.start).as_secs();
             u64::try_from(seconds).unwrap_or(0)
         };
+        // Before the first event nobody knows where the stream is.
+        let Some(at) = progress.at else { return };
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = streams.entry(progress.stream.clone()).or_insert_with(|| {
             // Where the stream was before is no speed of this run.
             let bar = ProgressBar::new(done(self.now).max(1));
-            let bar = bar.with_position(progress.at.map_or(0, done));
+            let bar = bar.with_position(done(at));
             let style = "{prefix:28} {bar:30} {percent:>3}% {msg}, {eta} left";
             bar.set_style(
                 ProgressStyle::with_template(style)
@@ -146,9 +148,7 @@ impl Watch {
             let now = Instant::now();
             Shown { bar, since: now, at: now }
         });
-        if let Some(at) = progress.at {
-            shown.bar.set_position(done(at));
-        }
+        shown.bar.set_position(done(at));
         let seconds = shown.since.elapsed().as_secs().max(1);
         let events =
             format!("{} events, {}/s", count(progress.events), count(progress.events / seconds));

@@ -641,8 +641,8 @@ async fn check_names_what_is_wrong_with_a_token() {
     let token = shell.simulator.token();
     let twice = format!(r#"{{"one":"{token}","two":"{token}","three":"{poor}"}}"#);
     let ran = check(&twice).exits(1);
-    ran.says(&["error: token of `one`: it is of the same 1Password account as that of"]);
-    assert_eq!(ran.err.matches("same 1Password account").count(), 3, "{}", ran.err);
+    ran.says(&["error: token of `two`: it is of the same 1Password account as that of `one`"]);
+    assert_eq!(ran.err.matches("same 1Password account").count(), 2, "{}", ran.err);
     for secret in [token, &poor] {
         assert!(!ran.err.contains(secret), "{}", ran.err);
     }

@@ -156,7 +156,13 @@ impl<'a, T: TokenSource> Account<'a, T> {
         if *read_again {
             return Ok(None);
         }
+        let rotated = self.rotated(refused).await;
+        // Not before: whoever reads ahead may be dropped while it waits.
         *read_again = true;
+        rotated
+    }
+
+    async fn rotated(&self, refused: &EventsApi) -> Result<Option<Arc<EventsApi>>, CollectError> {
         let Some(token) = self.access.tokens.read().await?.accounts(&self.name)?.remove(&self.name)
         else {
             return Ok(None);

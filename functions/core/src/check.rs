@@ -1,11 +1,12 @@
 //! Whether everything a collection needs is there, without collecting.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::collect::twins;
 use crate::error::{BoxError, chain};
 use crate::events_api::{EventsApi, HttpClient, Limiter, Pace};
 use crate::feed::{AccountName, Feed};
@@ -73,31 +74,41 @@ pub async fn tokens<T: TokenSource>(source: &T, check: TokenCheck<'_>) -> Vec<Fi
             return vec![Finding::new("token", grade, chain(&error))];
         }
     };
-    let twins = twins(&tokens);
     let mut findings = Vec::new();
+    let mut owners: BTreeMap<String, &AccountName> = BTreeMap::new();
     for (name, token) in &tokens {
         let subject = format!("token of `{name}`");
-        if let Some(twin) = twins.get(name) {
+        let token = match token {
+            Ok(token) => token,
+            Err(error) => {
+                findings.push(Finding::new(&subject, Grade::Error, chain(error)));
+                continue;
+            }
+        };
+        let (found, owner) = check.token(&subject, token).await;
+        findings.extend(found);
+        let Some(owner) = owner else { continue };
+        if let Some(twin) = owners.get(&owner) {
             let message = format!("it is of the same 1Password account as that of `{twin}`");
             findings.push(Finding::new(&subject, Grade::Error, message));
-        }
-        match token {
-            Ok(token) => findings.extend(check.token(&subject, token).await),
-            Err(error) => findings.push(Finding::new(&subject, Grade::Error, chain(error))),
+        } else {
+            owners.insert(owner, name);
         }
     }
     findings
 }
 
 impl TokenCheck<'_> {
-    async fn token(&self, subject: &str, token: &Token) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        match self.ask(token).await {
-            Ok(message) => findings.push(Finding::new(subject, Grade::Good, message)),
-            Err(error) => {
-                findings.push(Finding::new(subject, Grade::Error, chain(error.as_ref())));
+    /// What is found of a token, and the account that it is of.
+    async fn token(&self, subject: &str, token: &Token) -> (Vec<Finding>, Option<String>) {
+        let mut owner = token.account_uuid().map(str::to_owned);
+        let mut findings = vec![match self.ask(token).await {
+            Ok((message, told)) => {
+                owner = told.or(owner);
+                Finding::new(subject, Grade::Good, message)
             }
-        }
+            Err(error) => Finding::new(subject, Grade::Error, chain(error.as_ref())),
+        }];
         for feed in self.feeds.iter().filter(|feed| !token.covers(**feed)) {
             let message = format!(
                 "it was issued without the feature for `{feed}`, which is skipped: issue one with it"
@@ -111,20 +122,21 @@ impl TokenCheck<'_> {
                 findings.push(Finding::new(subject, Grade::Warning, message));
             }
         }
-        findings
+        (findings, owner)
     }
 
-    /// What the API says of a token.
-    async fn ask(&self, token: &Token) -> Result<String, BoxError> {
+    /// What the API says of a token, and the account that it is of.
+    async fn ask(&self, token: &Token) -> Result<(String, Option<String>), BoxError> {
         token.check_expiry(self.now)?;
         let base = token.api_url(self.api_url)?;
         let host = base.authority().to_owned();
         let limiter = Limiter::new(Pace::Tail).into();
         let api = EventsApi::new(self.http.clone(), base, token.clone(), limiter)?;
         let told = api.introspect(self.deadline).await?;
-        Ok(match told.account_uuid {
+        let message = match &told.account_uuid {
             Some(account) => format!("`{host}` accepts it, as one of account {account}"),
             None => format!("`{host}` accepts it"),
-        })
+        };
+        Ok((message, told.account_uuid))
     }
 }

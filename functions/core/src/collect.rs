@@ -125,7 +125,8 @@ pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
     deadline: Instant,
     progress: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Report {
-    let left = deadline.saturating_duration_since(Instant::now());
+    let began = Instant::now();
+    let left = deadline.saturating_duration_since(began);
     let read_until = deadline - COMMIT_RESERVE.min(left / 4);
     // To be cut off here is to crash, which loses nothing, but says so.
     let give_up = deadline - REPORT_RESERVE.min(left / 8);
@@ -181,6 +182,7 @@ pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
                 account,
                 stream: &stream,
                 now,
+                began,
                 read_until,
                 deadline,
                 progress,
@@ -212,7 +214,7 @@ pub async fn collect<T: TokenSource, C: CheckpointStore, A: Archive>(
 /// Names whose tokens tell that they are of one 1Password account, each with
 /// another such name. None of them is collected: which one had been before is
 /// not for a run to guess.
-pub(crate) fn twins(tokens: &Tokens) -> BTreeMap<AccountName, AccountName> {
+fn twins(tokens: &Tokens) -> BTreeMap<AccountName, AccountName> {
     let owner = |name: &AccountName| tokens.get(name)?.as_ref().ok()?.account_uuid();
     let twin = |name: &AccountName| {
         let same = |other: &&AccountName| *other != name && owner(other) == owner(name);
@@ -285,6 +287,8 @@ pub(crate) struct StreamRun<'a, 'r, T, C, A> {
     pub(crate) account: &'a Account<'a, T>,
     pub(crate) stream: &'r Stream,
     pub(crate) now: Timestamp,
+    /// When that was.
+    pub(crate) began: Instant,
     /// When reading has to end, so that there is time to commit.
     pub(crate) read_until: Instant,
     pub(crate) deadline: Instant,
@@ -389,7 +393,6 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                 };
                 row.account_uuid.clone_from(&owner);
                 row.token_id = Some(self.account.token_id());
-                row.updated_at = api_now;
                 self.note_gap(&mut row, api_now);
                 if let Some(End::Complete(at)) = &end {
                     row.complete_until = row.complete_until.max(Some(*at));
@@ -549,7 +552,8 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             (self.settings.prefix.clone(), self.stream.clone(), commit_id.clone());
         let sealed = spawn_blocking(move || batch.seal(&prefix, &stream, api_now, &id));
         let sealed = joined(sealed.await)?;
-        row.updated_at = api_now;
+        // A page may have waited for its turn: others go by the age of a commit.
+        row.updated_at = api_now.max(self.now + self.began.elapsed());
         row.marks = row.marks.after(&sealed.latest, api_now);
         let (days, objects): (Vec<_>, Vec<_>) = sealed.objects.into_iter().unzip();
         let ended = committer.commit(commit_id, &objects, row).await?;

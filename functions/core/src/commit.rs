@@ -122,7 +122,7 @@ impl<'a, A: Archive, C: CheckpointStore> Committer<'a, A, C> {
                 }
                 Action::RollBack => {
                     tracing::warn!(
-                        "uploads of the last batch of `{}` are gone: reading it again",
+                        "uploads of the last batch of `{}` are gone or given up: reading it again",
                         self.stream
                     );
                     let mut row = self.row.clone();
@@ -186,7 +186,7 @@ impl<'a, A: Archive, C: CheckpointStore> Committer<'a, A, C> {
     }
 
     fn observed<'b>(&'b self, attempt: Option<&'b Attempt>) -> Observed<'b> {
-        // Seen from the start of the run, so that no batch of one's own grows old
+        // Seen from the start of the run, as no batch of one's own may grow old
         // enough to be given up while it is being published.
         let age = self.now.duration_since(self.row.updated_at);
         Observed {

@@ -30,6 +30,12 @@ impl Day {
         Self(TimeZone::UTC.to_datetime(time).date())
     }
 
+    /// When the day begins.
+    #[must_use]
+    pub fn start(self) -> Timestamp {
+        self.0.to_zoned(TimeZone::UTC).map_or(Timestamp::MIN, |midnight| midnight.timestamp())
+    }
+
     /// When the next day begins.
     #[must_use]
     pub fn end(self) -> Timestamp {

@@ -19,8 +19,8 @@
 //! | between 2 and 3, and the uploads are gone | a row naming nothing that is left | publishes the rest, returns to `from`, and adds what the lake lacks |
 //!
 //! [`next`] is the whole of it: a pure function from the row and what has been
-//! observed to what is to be done. Safety rests on the compare-and-swap alone:
-//! not on a lease, a clock or the number of writers.
+//! observed to what is to be done. Safety rests on the compare-and-swap: not
+//! on a lease or the number of writers, and on a clock only in giving uploads up.
 
 use jiff::SignedDuration;
 
@@ -44,8 +44,8 @@ pub enum Seen {
     NoUpload,
     /// No upload, and the key was free after that.
     Gone,
-    /// As [`Gone`](Self::Gone), and then aborted, so that no completion that is
-    /// still under way can succeed; the key was not looked at since.
+    /// Aborted, so that no completion that is still under way can succeed; the
+    /// key was not looked at since.
     Aborted,
     /// Aborted, and the key was free after that: it will never be published.
     Lost,

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use crate::account::Account;
 use crate::archive::Archive;
 use crate::batch::Batch;
-use crate::checkpoint::{CheckpointStore, Cursor, Row};
+use crate::checkpoint::{CheckpointError, CheckpointStore, Cursor, Row};
 use crate::collect::{MAX_EMPTY_PAGES, Progress, StreamRun, read_page};
 use crate::commit::{Committed, Committer};
 use crate::error::CollectError;
@@ -51,13 +51,13 @@ const MARGIN: SignedDuration = SignedDuration::from_secs(1);
 const MAX_OVERTAKEN: u32 = 5;
 
 /// Chunks whose pages are read at once.
-const CHUNKS_AT_ONCE: usize = 3;
+const CHUNKS_AT_ONCE: usize = 2;
 
 /// A chunk of about this many pages or more is read in parts,
 const DENSE: i32 = 8;
 
 /// so many at once. All that is read at once has to be held.
-const PARTS: u8 = 4;
+const PARTS: u8 = 3;
 
 /// How a chunk ended.
 enum Reread {
@@ -90,8 +90,9 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             self.write_down(&mut committer, &mut left).await?;
         }
         let ended = self.reread_all(&mut committer, &mut left).await;
-        self.write_down(&mut committer, &mut left).await?;
+        let written = self.write_down(&mut committer, &mut left).await;
         ended?;
+        written?;
         self.report.late_events = self.report.events;
         Ok(match (left.windows.is_empty(), self.report.events) {
             (false, _) => Outcome::Partial,
@@ -113,6 +114,10 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             let (fetch, mut chunks) = self.fetch(parts.flat_map(Window::days).collect());
             let take = async {
                 while let Some(mut pages) = chunks.recv().await {
+                    // What was read ahead has to be committed in time too.
+                    if Instant::now() >= self.read_until {
+                        return Ok(Reread::Unfinished);
+                    }
                     match self.reread(committer, &mut pages, left).await? {
                         Reread::Done => {
                             left.windows = without(&left.windows, pages.chunk);
@@ -136,8 +141,8 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         Ok(())
     }
 
-    /// Takes the pages of a chunk, a part of the first window of `left`, and
-    /// commits what the lake lacks.
+    /// Takes the pages of a chunk, a part of what is `left`, and commits what the
+    /// lake lacks.
     async fn reread(
         &mut self,
         committer: &mut Committer<'r, A, C>,
@@ -146,10 +151,13 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
     ) -> Result<Reread, CollectError> {
         let chunk = pages.chunk;
         let mut lake = Lake::new(self.ports.archive, self.stream);
-        let (known, until) = lake.window(chunk).await?;
+        let day = Day::of(chunk.from);
+        let mut scope = asked_for(chunk).within(day);
+        let (known, until) = lake.window(scope).await?;
         if until < chunk.to {
             return Ok(Reread::TooLarge(until));
         }
+        scope.to = until;
         let mut known = Arc::new(known);
         let mut batch = Batch::default();
         let mut api_now = self.now;
@@ -162,7 +170,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             let complete = page.is_none();
             if let Some(page) = page {
                 api_now = page.date;
-                let judge = judge(chunk, self.settings.not_before, known.clone());
+                let judge = judge(scope, self.settings.not_before, known.clone());
                 let undecided;
                 (batch, undecided) = read_page(batch, page, judge).await?;
                 for event in lake.without_known(undecided).await? {
@@ -196,6 +204,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             } else if complete {
                 self.quarantine(&batch).await?;
                 self.report.duplicates += batch.duplicates();
+                self.report.quarantined += batch.bad().len() as u64;
             }
             if complete {
                 return Ok(Reread::Done);
@@ -252,7 +261,11 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             };
             let events = page.items.iter().filter_map(|record| Event::read(record).ok());
             for event in events.filter(|event| chunk.contains(event.time)) {
-                findings.compared += u64::from(seen.insert(event.fingerprint));
+                // The parts of a dense chunk overlap.
+                if !seen.insert(event.fingerprint) {
+                    continue;
+                }
+                findings.compared += 1;
                 if !audit.holds.contains(&event.fingerprint) {
                     findings.missing.push(Missing { uuid: event.uuid(), time: event.time });
                 }
@@ -294,23 +307,20 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         committer: &mut Committer<'r, A, C>,
         left: &mut Left,
     ) -> Result<(), CollectError> {
-        // Once more if another writer comes first.
-        for _ in 0..2 {
+        for _ in 0..=MAX_OVERTAKEN {
+            left.see(committer.row());
             if committer.row().resync == left.windows && committer.row().staged.is_empty() {
                 return Ok(());
             }
             let mut row = committer.row().clone();
             row.resync.clone_from(&left.windows);
-            let written = self.write(committer, row).await?;
-            if !written {
-                committer.settle().await?;
-            }
-            left.see(committer.row());
-            if written {
+            if self.write(committer, row).await? {
+                left.see(committer.row());
                 return Ok(());
             }
+            committer.settle().await?;
         }
-        Ok(())
+        Err(CheckpointError::Conflict { stream: self.stream.clone() }.into())
     }
 }
 
@@ -451,25 +461,22 @@ fn after(time: Timestamp) -> Timestamp {
     time.checked_add(SignedDuration::from_nanos(1)).unwrap_or(time)
 }
 
-/// Whether an event of the pages of `chunk`, of which the lake holds `known`, is
-/// to be added.
+/// Whether an event is to be added, the lake holding `known` of `scope`.
 fn judge(
-    chunk: Window,
+    scope: Window,
     not_before: Timestamp,
     known: Arc<HashSet<Fingerprint>>,
 ) -> impl Fn(&Event) -> Verdict + Send + 'static {
-    let asked = asked_for(chunk);
     move |event| {
-        if known.contains(&event.fingerprint) {
-            Verdict::Known
-        } else if chunk.contains(event.time) {
-            Verdict::New
-        } else if asked.contains(event.time) || event.time < not_before {
-            // Of the margin: the chunk next to this one has it too.
+        if event.time < not_before {
             Verdict::Unwanted
+        } else if known.contains(&event.fingerprint) {
+            Verdict::Known
+        } else if scope.contains(event.time) {
+            Verdict::New
         } else {
-            // The API goes by the time of arrival: this request may be the only
-            // one that finds it.
+            // If the API goes by the time of arrival, this request may be the
+            // only one that finds it.
             Verdict::AskLake
         }
     }

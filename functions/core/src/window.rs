@@ -35,6 +35,12 @@ impl Window {
         [Self { to: self.to.min(at), ..*self }, Self { from: self.from.max(at), ..*self }]
     }
 
+    /// What of it lies in `day`.
+    #[must_use]
+    pub fn within(&self, day: Day) -> Self {
+        Self { from: self.from.max(day.start()), to: self.to.min(day.end()) }
+    }
+
     /// So many parts of it, all as long, by time.
     pub fn parts(self, count: u8) -> impl Iterator<Item = Self> {
         let at = move |part: u8| {

@@ -114,7 +114,6 @@ impl Worker {
             tokens: FixedTokens::new(&site.token),
             site,
             feed,
-            by_arrival: schedule.by_arrival,
             recent_start: schedule.recent_start,
             archive: MemoryArchive::default(),
             checkpoints: MemoryCheckpoints::default(),
@@ -144,7 +143,6 @@ struct World<'a> {
     http: &'a HttpClient,
     site: &'a mut Site,
     feed: Feed,
-    by_arrival: bool,
     recent_start: bool,
     tokens: FixedTokens,
     archive: MemoryArchive,
@@ -240,7 +238,6 @@ impl World<'_> {
             Within::DayStart => day_end - SignedDuration::from_hours(24),
             Within::DayEnd => day_end - SignedDuration::from_nanos(1),
         };
-        let time = if self.by_arrival { off_midnight(time) } else { time };
         // Where the API places a record without a time is not for us to know; in
         // the future it would hide all that comes until then.
         let time = if matches!(push.shape, Shape::Bad(_)) { time.min(now) } else { time };
@@ -383,7 +380,7 @@ impl World<'_> {
         };
         let (reports, ()) = tokio::join!(join_all(runs), release);
         for ((_, _, faults, runner), report) in processes.iter().zip(&reports) {
-            Self::is_plausible(runner, faults, report)?;
+            Self::is_possible(runner, faults, report)?;
         }
         let requests = self.site.simulator.requests().len();
         let days: i64 = runners.iter().map(|runner| days_of(runner.task)).sum();
@@ -416,8 +413,8 @@ impl World<'_> {
         collect(ports, &settings, task, self.now(), deadline, &|_| ()).await
     }
 
-    /// Whether a process has a reason to end as it did.
-    fn is_plausible(runner: &Runner, faults: &Faults, report: &Report) -> Verdict {
+    /// Whether no process ended as none may, and none was denied without a cause.
+    fn is_possible(runner: &Runner, faults: &Faults, report: &Report) -> Verdict {
         let stream = only(report);
         let blamed = stream.error.as_ref().map(|error| error.code);
         let fault = |wanted: &[PortFault]| {
@@ -577,14 +574,6 @@ impl World<'_> {
             None => Ok(()),
         }
     }
-}
-
-/// A resync asks day by day for a little more, and leaves what it finds there to
-/// the next day's request. If the API goes by the time of arrival, that request
-/// may not find it.
-fn off_midnight(time: Timestamp) -> Timestamp {
-    let near = SignedDuration::from_secs(2);
-    if Day::of(time - near) == Day::of(time + near) { time } else { time + near + near }
 }
 
 fn strike(faults: &Faults, when: When, fault: Fault) {

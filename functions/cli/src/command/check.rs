@@ -81,7 +81,8 @@ async fn of_aws(args: &CheckArgs) -> Result<Vec<Finding>, BoxError> {
     let aws = sdk::load(args.ca_file.as_deref()).await?;
     if let Some(name) = name {
         let owner = args.bucket_owner.as_deref();
-        let (prefix, retention_days) = (&args.prefix, args.retention_days);
+        let prefix = &args.prefix.clone().unwrap_or_default();
+        let retention_days = args.retention_days;
         findings.extend(bucket(&aws, BucketCheck { name, prefix, owner, retention_days }).await);
     }
     if let Some(name) = table_name {
@@ -161,9 +162,7 @@ impl Parameters {
         if args.source.token_file.is_none() {
             or(&mut args.source.token_secret, self.get("TokenSecretArn")?);
         }
-        if let Some(prefix) = self.get("KeyPrefix")? {
-            args.prefix = prefix;
-        }
+        or(&mut args.prefix, self.get("KeyPrefix")?);
         Ok(())
     }
 }

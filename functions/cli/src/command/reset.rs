@@ -43,7 +43,7 @@ impl WithCheckpoints for Reset {
             say(format_args!("no such stream has a checkpoint in {}", checkpoints.table()));
             return Ok(ExitCode::from(MISUSED));
         }
-        let mut refused = false;
+        let (mut changed, mut refused) = (false, false);
         for stream in &streams {
             let Some(row) = checkpoints.load(stream).await? else { continue };
             if self.is_being_published(&row) {
@@ -66,8 +66,13 @@ impl WithCheckpoints for Reset {
                 }
                 None => checkpoints.remove(stream, &row.commit_id).await?,
             }
+            changed = true;
         }
-        say(if self.args.yes { "done" } else { "nothing was changed: add --yes to do it" });
+        say(match (changed, self.args.yes) {
+            (true, _) => "done",
+            (false, true) => "nothing was changed",
+            (false, false) => "nothing was changed: add --yes to do it",
+        });
         Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }

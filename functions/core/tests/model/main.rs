@@ -16,7 +16,8 @@
 //! These would not be wrong, so that there is no mutant of them: not to abort, as
 //! a writer that finds no upload of a settled commit finds none because there is
 //! none; and not to look after that, as a batch that is read again is compared
-//! with the lake.
+//! with the lake. To complete what a restored row names is wrong, but only after a
+//! removal that is not modelled; the simulation has it.
 //!
 //! This is assumed: a completion takes effect before its commit is settled, or at
 //! once; a row is restored when nothing is under way, and removed when nothing is
