@@ -60,11 +60,12 @@ core-is-pure: ## Check that the core knows nothing of AWS, and that there is one
 # Neither command asks the network for anything: `sam validate` without --lint
 # would make an AWS client, which wants a region.
 .PHONY: template
-template: .venv/sam/requirements.txt ## Check the templates with SAM CLI and cfn-lint
+template: .venv/sam/requirements.txt .venv/policy/requirements.txt ## Check the templates with SAM CLI, cfn-lint and checkov
 	@echo "==> template: are the templates what SAM and CloudFormation accept?"
 	@for template in $(TEMPLATES); do $(SAM_ENV) .venv/sam/bin/sam validate --lint --template "$$template"; done
 	@.venv/sam/bin/cfn-lint $(TEMPLATES)
 	@infra/athena/generate.py --check
+	@.venv/policy/bin/checkov --framework cloudformation --compact --quiet --skip-download $(TEMPLATES:%=--file %)
 
 .PHONY: clippy
 clippy: ## Lint the Rust code; a warning is an error
@@ -78,7 +79,7 @@ doc: ## Build the documentation of the code; a warning is an error
 
 # A stack that was there before is left running.
 .PHONY: test
-test: .venv/athena/requirements.txt ## Run every suite, with the local stack
+test: ## Run every suite, with the local stack
 	@echo "==> test: starting the local stack"
 	@tests/stack/setup
 	@if ! (exec 3<>/dev/tcp/127.0.0.1/4566) 2>/dev/null; then \
@@ -93,15 +94,23 @@ test: .venv/athena/requirements.txt ## Run every suite, with the local stack
 	else \
 		$(CARGO) test --locked --workspace --lib --bins --tests --no-fail-fast; \
 	fi
-	@$(MAKE) --no-print-directory athena
+	@$(MAKE) --no-print-directory test-athena test-deploy
 
-# With the programs that the suites have built.
-.PHONY: athena
-athena: .venv/athena/requirements.txt
-	@echo "==> athena: do the views and the saved queries find what the collector writes?"
+# Both with the programs that the suites have built.
+.PHONY: test-athena
+test-athena: .venv/athena/requirements.txt
+	@echo "==> test-athena: do the views and the saved queries find what the collector writes?"
 	@programs=$${CARGO_TARGET_DIR:-target}/debug; \
 	OPLAKE=$$programs/oplake EVENTS_API_SIMULATOR=$$programs/events-api-simulator \
 		.venv/athena/bin/python -m pytest tests/athena
+
+.PHONY: test-deploy
+test-deploy: .venv/sam/requirements.txt .venv/deploy/requirements.txt
+	@echo "==> test-deploy: does the stack deploy, run, update, go and come back?"
+	@tests/stack/setup
+	@programs=$$(realpath $${CARGO_TARGET_DIR:-target})/debug; cd tests/deploy; \
+	COLLECTOR=$$programs/collector EVENTS_API_SIMULATOR=$$programs/events-api-simulator \
+		../../.venv/deploy/bin/python -m pytest
 
 # Not by nextest, which ends a test after minutes. A schedule takes two cores
 # about 10 ms.
@@ -139,8 +148,10 @@ clean-venv: stack-stop ## Remove the Python tools, stopping the local stack
 # The copy of the requirements is made last, so that an interrupted
 # installation is made again.
 .venv/sam/requirements.txt: infra/requirements-lint.txt
+.venv/policy/requirements.txt: infra/requirements-policy.txt
 .venv/athena/requirements.txt: tests/athena/requirements.txt
-.venv/sam/requirements.txt .venv/athena/requirements.txt:
+.venv/deploy/requirements.txt: tests/deploy/requirements.txt tests/athena/requirements.txt
+.venv/sam/requirements.txt .venv/policy/requirements.txt .venv/athena/requirements.txt .venv/deploy/requirements.txt:
 	@echo "installing the tools of $< into $(@D)"
 	@rm -rf $(@D)
 	@python3 -m venv $(@D)
