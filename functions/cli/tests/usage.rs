@@ -663,11 +663,17 @@ fn check_takes_the_parameters_of_the_stack() {
     };
     check(r#"{"EventsApiUrl":"","RetentionDays":"0"}"#).exits(0).says(&["there is no token"]);
     check(r#"[{"ParameterKey":"LogLevel","ParameterValue":"INFO"}]"#).exits(0);
+    check(r#"{"ObjectLock":"GOVERNANCE:30","RetentionDays":"30"}"#).exits(0);
+    check(r#"{"ObjectLock":"GOVERNANCE:31","RetentionDays":"0"}"#).exits(0);
     for (text, complaint) in [
         ("", "this is no JSON object of texts"),
         (r#"{"RetentionDays":30}"#, "this is no JSON object of texts"),
         (r#"{"RetentionDays":"soon"}"#, "RetentionDays: `soon`: "),
         (r#"{"EventsApiUrl":"events"}"#, "EventsApiUrl: "),
+        (
+            r#"{"ObjectLock":"GOVERNANCE:31","RetentionDays":"30"}"#,
+            "ObjectLock: `GOVERNANCE:31` locks objects for longer than RetentionDays, 30",
+        ),
         (r#"{"KeyPrefix":"a b/"}"#, "KeyPrefix: `a b/`: "),
     ] {
         check(text).ends_as_misuse(&["parameters.json", complaint]);

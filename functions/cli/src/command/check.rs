@@ -157,6 +157,14 @@ impl Parameters {
         or(&mut args.checkpoints, self.get("ExistingTableName")?.map(Table::DynamoDb));
         or(&mut args.kms_key, self.get("KmsKeyArn")?);
         or(&mut args.retention_days, self.get("RetentionDays")?.filter(|days| *days > 0));
+        if let (Some(lock), Some(kept)) = (self.get::<String>("ObjectLock")?, args.retention_days)
+            && let Some((_, days)) = lock.split_once(':')
+            && days.parse::<i32>().is_ok_and(|days| days > kept)
+        {
+            return Err(format!(
+                "ObjectLock: `{lock}` locks objects for longer than RetentionDays, {kept}, keeps them"
+            ));
+        }
         let url = self.get::<String>("EventsApiUrl")?.map(|url| parse_api_url(&url)).transpose();
         or(&mut args.source.api_url, url.map_err(|reason| format!("EventsApiUrl: {reason}"))?);
         if args.source.token_file.is_none() {
