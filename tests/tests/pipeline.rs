@@ -11,7 +11,7 @@ use events_api_simulator::{
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use oplake_core::archive::Archive;
-use oplake_core::checkpoint::{CheckpointStore, Position};
+use oplake_core::checkpoint::{CheckpointStore, CommitId, Position};
 use oplake_core::collect::{Ports, Settings, Task, collect};
 use oplake_core::events_api::{HttpClient, http_client};
 use oplake_core::feed::{AccountName, Feed, Stream};
@@ -1035,6 +1035,42 @@ async fn tail_and_resync_beside_each_other_add_each_event_once() {
         world.assert_complete();
         assert_eq!(world.archive.uploads(), []);
     }
+}
+
+/// The last to come before it lists a window.
+#[tokio::test]
+async fn a_resync_that_is_overtaken_to_its_end_leaves_what_others_have_listed() {
+    let world = World::empty().await;
+    world.push("A", "2026-11-20T11:30:00Z");
+    world.run().await;
+    world.push("late", "2026-11-20T11:20:00Z");
+    let time = |text: &str| text.parse().unwrap();
+    let listed = Window { from: time("2026-11-10T00:00:00Z"), to: time("2026-11-12T00:00:00Z") };
+    let faults = Faults::default();
+    let gates: Vec<_> = (0..6).map(|_| Gate::new()).collect();
+    for (nth, gate) in (1..).zip(&gates) {
+        faults.on(Operation::Commit, nth, Fault::Hold(gate.clone()));
+    }
+    let others = async {
+        for (nth, gate) in gates.iter().enumerate() {
+            gate.reached(1).await;
+            let mut row = world.checkpoints.rows().remove(&world.stream()).unwrap();
+            let base = std::mem::replace(&mut row.commit_id, CommitId::random());
+            if nth + 1 == gates.len() {
+                row.resync = vec![listed];
+            }
+            world.checkpoints.commit(&world.stream(), Some(&base), &row).await.unwrap();
+            gate.open();
+        }
+    };
+    let last_hour = Window { from: time("2026-11-20T11:00:00Z"), to: world.now() };
+    let (report, ()) = tokio::join!(world.work_with(&faults, Task::Resync(last_hour)), others);
+
+    assert_eq!(only(&report).outcome, Outcome::Partial);
+    let row = world.checkpoints.rows().remove(&world.stream()).unwrap();
+    assert_eq!(row.resync, [listed, last_hour]);
+    world.resync(1).await;
+    world.assert_complete();
 }
 
 /// Sorted by arrival, only the next day's request shows it, at its very edge.
