@@ -26,6 +26,13 @@ demo: ## Collect simulated events into a local lake; no AWS, no 1Password
 	fi
 	@$(CARGO) run --locked -p oplake-cli --bin oplake -- demo
 
+ARCH ?= x86_64
+
+.PHONY: build
+build: .venv/sam/requirements.txt .venv/build/requirements.txt ## Build the function for Lambda, as `sam deploy` wants it; ARCH=arm64 for the other processor
+	@echo "==> build: the first one compiles all dependencies optimised, which takes minutes"
+	@PATH="$$PWD/.venv/build/bin:$$PATH" $(SAM_ENV) .venv/sam/bin/sam build --parameter-overrides Architecture=$(ARCH)
+
 .PHONY: ci
 ci: fmt core-is-pure template clippy doc test ## Run every check, cheapest first, as CI does
 
@@ -148,10 +155,11 @@ clean-venv: stack-stop ## Remove the Python tools, stopping the local stack
 # The copy of the requirements is made last, so that an interrupted
 # installation is made again.
 .venv/sam/requirements.txt: infra/requirements-lint.txt
+.venv/build/requirements.txt: infra/requirements-build.txt
 .venv/policy/requirements.txt: infra/requirements-policy.txt
 .venv/athena/requirements.txt: tests/athena/requirements.txt
 .venv/deploy/requirements.txt: tests/deploy/requirements.txt tests/athena/requirements.txt
-.venv/sam/requirements.txt .venv/policy/requirements.txt .venv/athena/requirements.txt .venv/deploy/requirements.txt:
+.venv/sam/requirements.txt .venv/build/requirements.txt .venv/policy/requirements.txt .venv/athena/requirements.txt .venv/deploy/requirements.txt:
 	@echo "installing the tools of $< into $(@D)"
 	@rm -rf $(@D)
 	@python3 -m venv $(@D)
