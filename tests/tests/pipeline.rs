@@ -15,7 +15,7 @@ use oplake_core::checkpoint::{CheckpointStore, CommitId, Position};
 use oplake_core::collect::{Ports, Settings, Task, collect};
 use oplake_core::events_api::{HttpClient, http_client};
 use oplake_core::feed::{AccountName, Feed, Stream};
-use oplake_core::partition::Prefix;
+use oplake_core::partition::{Day, Prefix};
 use oplake_core::report::{Outcome, Report, StreamReport};
 use oplake_core::testing::{
     Fault, Faults, Faulty, FixedTokens, Gate, MemoryArchive, MemoryCheckpoints, Operation,
@@ -1034,6 +1034,33 @@ async fn tail_and_resync_beside_each_other_add_each_event_once() {
         world.run().await;
         world.assert_complete();
         assert_eq!(world.archive.uploads(), []);
+    }
+}
+
+/// Its parts overlap by a second on both sides.
+#[tokio::test]
+async fn an_event_between_the_parts_of_a_crowded_day_is_one() {
+    let options = Options { events: Counts::NONE, max_page: 3, ..Options::default() };
+    let mut world = World::new(options).await;
+    world.feeds = vec![Feed::SigninAttempts];
+    for n in 0..9 {
+        world.push(&format!("E{n}"), &format!("2026-11-18T00:00:0{n}Z"));
+    }
+    world.push("last", "2026-11-19T10:00:00Z");
+    world.run().await;
+    world.push("between", "2026-11-18T08:00:00.3Z");
+    let day = "2026-11-18".parse::<Day>().unwrap();
+    let window = Window { from: day.start(), to: day.end() };
+
+    let report = world.work_on(&world.archive, &world.checkpoints, Task::Verify(window)).await;
+    let findings = only(&report).findings.as_ref().unwrap();
+    assert_eq!((findings.compared, findings.missing.len()), (10, 1), "{findings:?}");
+
+    for events in [1, 0] {
+        let task = Task::Backfill(window);
+        let report = world.work_on(&world.archive, &world.checkpoints, task).await;
+        assert_eq!(only(&report).events, events);
+        world.assert_complete();
     }
 }
 
