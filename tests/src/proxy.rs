@@ -22,6 +22,20 @@ use tokio::task::JoinHandle;
 
 use crate::stack::ENDPOINT;
 
+/// S3's answer when it fails, which may come with a 200.
+pub const INTERNAL: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+    <Error><Code>InternalError</Code><Message>Please try again.</Message></Error>";
+
+/// S3's answer to one of two conditional writes at once.
+pub const CONFLICT: &str =
+    "<Error><Code>ConditionalRequestConflict</Code><Message>m</Message></Error>";
+
+/// S3's answer to a conditional write to a key that is taken.
+pub const TAKEN: &str = "<Error><Code>PreconditionFailed</Code><Message>m</Message></Error>";
+
+/// S3's answer to a completion of an upload that it does not know.
+pub const NO_UPLOAD: &str = "<Error><Code>NoSuchUpload</Code><Message>m</Message></Error>";
+
 /// A call to AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "AWS's names")]

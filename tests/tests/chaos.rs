@@ -23,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use oplake_core::feed::Feed;
 use oplake_tests::binaries;
 use oplake_tests::judge::{api, assert_holds};
-use oplake_tests::proxy::{Call, Effect, Operation, Proxy};
+use oplake_tests::proxy::{CONFLICT, Call, Effect, INTERNAL, NO_UPLOAD, Operation, Proxy, TAKEN};
 use oplake_tests::random::Random;
 use oplake_tests::runtime_api::Function;
 use oplake_tests::stack::{ACCOUNT, Stack};
@@ -49,11 +49,6 @@ const SOON: Duration = Duration::from_millis(900);
 
 /// Of this many calls to AWS, one goes wrong; of completions, one of three.
 const ONE_IN: u64 = 14;
-
-const INTERNAL: &str = "<Error><Code>InternalError</Code><Message>m</Message></Error>";
-const CONFLICT: &str = "<Error><Code>ConditionalRequestConflict</Code><Message>m</Message></Error>";
-const TAKEN: &str = "<Error><Code>PreconditionFailed</Code><Message>m</Message></Error>";
-const NO_UPLOAD: &str = "<Error><Code>NoSuchUpload</Code><Message>m</Message></Error>";
 
 /// What becomes of a process.
 #[derive(Debug, Clone, Copy)]
@@ -238,10 +233,7 @@ impl World {
         fate: Fate,
     ) -> &'static str {
         let mut command = Command::new(binaries::oplake());
-        for name in ["EXTRA_CA_FILE", "HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"] {
-            command.env_remove(name);
-        }
-        command.envs(self.stack.env()).env("AWS_ENDPOINT_URL", aws);
+        command.env_clear().envs(self.stack.env()).env("AWS_ENDPOINT_URL", aws);
         command.env("OP_EVENTS_API_TOKEN", self.simulator.token());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         match window {

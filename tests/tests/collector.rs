@@ -17,7 +17,7 @@ use oplake_core::feed::Feed;
 use oplake_core::testing::Gate;
 use oplake_tests::binaries;
 use oplake_tests::judge::{api, assert_holds};
-use oplake_tests::proxy::{Effect, Operation, Proxy};
+use oplake_tests::proxy::{CONFLICT, Effect, INTERNAL, NO_UPLOAD, Operation, Proxy, TAKEN};
 use oplake_tests::runtime_api::{Function, FunctionError};
 use oplake_tests::stack::{ACCOUNT, Stack, unique};
 use serde_json::{Value, json};
@@ -275,12 +275,6 @@ async fn of_two_collectors_one_wins_each_stream_and_the_other_leaves_nothing() {
     }
     world.assert_complete().await;
 }
-
-const INTERNAL: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-    <Error><Code>InternalError</Code><Message>Please try again.</Message></Error>";
-const CONFLICT: &str = "<Error><Code>ConditionalRequestConflict</Code><Message>m</Message></Error>";
-const TAKEN: &str = "<Error><Code>PreconditionFailed</Code><Message>m</Message></Error>";
-const NO_UPLOAD: &str = "<Error><Code>NoSuchUpload</Code><Message>m</Message></Error>";
 
 /// Collects a few events with `faults` on the calls of `operation`, in a run
 /// and one more, and asserts that everything is there once. Returns what the

@@ -9,6 +9,7 @@ use oplake_core::check::{Finding, Grade};
 use oplake_core::partition::Prefix;
 
 use crate::failure::{Failure, Kind};
+use crate::s3::client;
 
 /// What [`bucket`] is told.
 #[derive(Debug, Clone, Copy)]
@@ -25,9 +26,7 @@ pub struct BucketCheck<'a> {
 
 /// Looks at a bucket for the lake.
 pub async fn bucket(config: &SdkConfig, check: BucketCheck<'_>) -> Vec<Finding> {
-    let path_style = config.endpoint_url().is_some();
-    let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).build();
-    let s3 = aws_sdk_s3::Client::from_conf(s3);
+    let s3 = client(config);
     let subject = format!("bucket `{}`", check.name);
     let (name, owner) = (check.name, check.owner.map(str::to_owned));
     let finding = |grade, message: String| Finding::new(&subject, grade, message);
@@ -68,40 +67,32 @@ pub async fn bucket(config: &SdkConfig, check: BucketCheck<'_>) -> Vec<Finding> 
     });
 
     let lifecycle = s3.get_bucket_lifecycle_configuration().bucket(name);
-    let rules = match lifecycle.set_expected_bucket_owner(owner.clone()).send().await {
-        Ok(told) => Ok(told.rules.unwrap_or_default()),
-        Err(error) => match Failure::from(error) {
-            absent if absent.code() == "NoSuchLifecycleConfiguration" => Ok(Vec::new()),
-            failure => Err(failure),
-        },
-    };
-    match rules {
-        Ok(rules) => findings.extend(lifecycle_findings(&subject, &rules, check)),
+    let lifecycle = lifecycle.set_expected_bucket_owner(owner.clone()).send().await;
+    match if_set(lifecycle, "NoSuchLifecycleConfiguration") {
+        Ok(told) => {
+            let rules = told.and_then(|told| told.rules).unwrap_or_default();
+            findings.extend(lifecycle_findings(&subject, &rules, check));
+        }
         Err(failure) => {
             findings.push(warning(&unseen("GetLifecycleConfiguration", failure)));
         }
     }
 
     let access = s3.get_public_access_block().bucket(name);
-    let access = match access.set_expected_bucket_owner(owner.clone()).send().await {
-        Ok(told) => Ok(told.public_access_block_configuration.is_some_and(|block| {
-            [
-                block.block_public_acls,
-                block.block_public_policy,
-                block.ignore_public_acls,
-                block.restrict_public_buckets,
-            ]
-            .into_iter()
-            .all(|blocked| blocked == Some(true))
-        })),
-        Err(error) => match Failure::from(error) {
-            absent if absent.code() == "NoSuchPublicAccessBlockConfiguration" => Ok(false),
-            failure => Err(failure),
-        },
-    };
-    findings.extend(match access {
-        Ok(true) => None,
-        Ok(false) => Some(warning("it does not block all public access")),
+    let access = access.set_expected_bucket_owner(owner.clone()).send().await;
+    findings.extend(match if_set(access, "NoSuchPublicAccessBlockConfiguration") {
+        Ok(told) => {
+            let block = told.and_then(|told| told.public_access_block_configuration);
+            let blocks_all = block.is_some_and(|block| {
+                [
+                    block.block_public_acls,
+                    block.block_public_policy,
+                    block.ignore_public_acls,
+                    block.restrict_public_buckets,
+                ] == [Some(true); 4]
+            });
+            (!blocks_all).then(|| warning("it does not block all public access"))
+        }
         Err(failure) => Some(warning(&unseen("GetBucketPublicAccessBlock", failure))),
     });
 
@@ -117,6 +108,19 @@ pub async fn bucket(config: &SdkConfig, check: BucketCheck<'_>) -> Vec<Finding> 
         Err(error) => Some(warning(&unseen("GetBucketNotification", error))),
     });
     findings
+}
+
+/// What was told of a setting; `None` if `absent`, the code of an error, says that
+/// it is not set.
+fn if_set<T, E>(told: Result<T, E>, absent: &str) -> Result<Option<T>, Failure>
+where
+    Failure: From<E>,
+{
+    match told.map_err(Failure::from) {
+        Ok(told) => Ok(Some(told)),
+        Err(failure) if failure.code() == absent => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// What the lifecycle rules do to the lake.

@@ -59,11 +59,8 @@ impl S3Archive {
     /// Uses the objects of `bucket` under `prefix`. Sends nothing.
     #[must_use]
     pub fn new(config: &SdkConfig, bucket: String, prefix: Prefix) -> Self {
-        // A custom endpoint seldom has a host name for each bucket.
-        let path_style = config.endpoint_url().is_some();
-        let config = Builder::from(config).force_path_style(path_style).build();
         let location = format!("s3://{bucket}/{prefix}");
-        let client = Client::from_conf(config);
+        let client = client(config);
         Self { client, bucket, prefix, owner: None, kms_key: None, location }
     }
 
@@ -118,6 +115,13 @@ impl S3Archive {
         let page = request.send().await.map_err(|error| self.failed("list", key, error))?;
         Ok(page.contents().iter().any(|object| object.key() == Some(key)))
     }
+}
+
+/// A client that reaches buckets wherever `config` says.
+pub(crate) fn client(config: &SdkConfig) -> Client {
+    // A custom endpoint seldom has a host name for each bucket.
+    let path_style = config.endpoint_url().is_some();
+    Client::from_conf(Builder::from(config).force_path_style(path_style).build())
 }
 
 /// What the operator can do about an answer, apart from granting a permission.

@@ -54,7 +54,7 @@ impl Window {
     pub fn days(self) -> impl Iterator<Item = Self> {
         let mut from = self.from;
         iter::from_fn(move || {
-            let part = Self { from, to: self.to.min(Day::of(from).end()) };
+            let part = Self { from, ..self }.within(Day::of(from));
             from = part.to;
             (!part.is_empty()).then_some(part)
         })
