@@ -13,6 +13,12 @@ SAM_ENV := env -u AWS_PROFILE AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0
 TEMPLATES := template.yaml infra/athena.yaml
 # Where the function runs, and so what the dependency checks look at.
 TARGETS := --target x86_64-unknown-linux-gnu --target aarch64-unknown-linux-gnu
+# Starts the local stack for the rest of a command. One that was there before is
+# left running.
+WITH_STACK := if ! (exec 3<>/dev/tcp/127.0.0.1/4566) 2>/dev/null; then \
+		trap 'tests/stack/stop >/dev/null || true' EXIT; \
+	fi; \
+	tests/stack/start;
 
 .PHONY: help
 help: ## List what make can do
@@ -21,7 +27,7 @@ help: ## List what make can do
 .PHONY: demo
 demo: ## Collect simulated events into a local lake; no AWS, no 1Password
 	@if [[ ! -x $${CARGO_TARGET_DIR:-target}/debug/oplake ]]; then \
-		echo "==> demo: the first build compiles about 370 crates, which takes about 10 minutes on 2 cores;"; \
+		echo "==> demo: the first build compiles about 370 crates, which takes minutes;"; \
 		echo "          later ones take seconds"; \
 	fi
 	@$(CARGO) run --locked -p oplake-cli --bin oplake -- demo
@@ -84,15 +90,11 @@ doc: ## Build the documentation of the code; a warning is an error
 	@echo "==> doc: does the documentation build, with every link in place?"
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
-# A stack that was there before is left running.
 .PHONY: test
 test: ## Run every suite, with the local stack
 	@echo "==> test: starting the local stack"
 	@tests/stack/setup
-	@if ! (exec 3<>/dev/tcp/127.0.0.1/4566) 2>/dev/null; then \
-		trap 'tests/stack/stop >/dev/null || true' EXIT; \
-	fi; \
-	tests/stack/start; \
+	@$(WITH_STACK) \
 	echo "==> test: the examples in the documentation"; \
 	$(CARGO) test --locked --workspace --doc; \
 	echo "==> test: the suites"; \
@@ -128,10 +130,7 @@ soak: ## Simulate a million schedules; OPLAKE_SCHEDULES=n for another number
 .PHONY: chaos
 chaos: ## Upset real processes for 200 rounds; OPLAKE_ROUNDS=n, OPLAKE_SEED=n for others
 	@tests/stack/setup
-	@if ! (exec 3<>/dev/tcp/127.0.0.1/4566) 2>/dev/null; then \
-		trap 'tests/stack/stop >/dev/null || true' EXIT; \
-	fi; \
-	tests/stack/start; \
+	@$(WITH_STACK) \
 	$(CARGO) build --locked -p collector -p oplake-cli --bins; \
 	OPLAKE_ROUNDS=$${OPLAKE_ROUNDS:-200} $(CARGO) test --locked -p oplake-tests --test chaos -- --nocapture
 
