@@ -33,11 +33,31 @@ demo: ## Collect simulated events into a local lake; no AWS, no 1Password
 	@$(CARGO) run --locked -p oplake-cli --bin oplake -- demo
 
 ARCH ?= x86_64
+TARGET := $(if $(filter arm64,$(ARCH)),aarch64,x86_64)-unknown-linux-gnu
+# The same bytes, wherever the clone and the home directory are.
+REPRODUCIBLE = RUSTFLAGS="--remap-path-prefix=$$PWD=/src --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo"
 
 .PHONY: build
-build: .venv/sam/requirements.txt .venv/build/requirements.txt ## Build the function for Lambda, as `sam deploy` wants it; ARCH=arm64 for the other processor
-	@echo "==> build: the first one compiles all dependencies optimised, which takes minutes"
-	@PATH="$$PWD/.venv/build/bin:$$PATH" $(SAM_ENV) .venv/sam/bin/sam build --parameter-overrides Architecture=$(ARCH)
+build: .venv/sam/requirements.txt .venv/build/requirements.txt ## Build the function for Lambda; ARCH=arm64 for the other processor
+	@if [[ ! -d $$(rustc --print sysroot)/lib/rustlib/$(TARGET) ]]; then rustup target add $(TARGET); fi
+	@echo "==> build: for $(ARCH); the first one compiles all dependencies optimised, which takes minutes"
+	@PATH="$$PWD/.venv/build/bin:$$PATH" $(REPRODUCIBLE) $(SAM_ENV) .venv/sam/bin/sam build --parameter-overrides Architecture=$(ARCH)
+
+.PHONY: package
+package: build ## Make what a release holds, in dist/; ARCH=arm64 for the other processor
+	@infra/package --arch $(ARCH)
+
+# Parameters that are not given keep what they were.
+PARAMETERS ?=
+
+.PHONY: deploy
+deploy: ## Build, check and deploy; PARAMETERS=FILE.json for others than the defaults, ARCH=arm64
+	@if [[ -n "$(PARAMETERS)" ]]; then \
+		echo "==> deploy: is what $(PARAMETERS) names fit for it?"; \
+		$(CARGO) run --locked --quiet -p oplake-cli --bin oplake -- check --stack-parameters "$(PARAMETERS)"; \
+	fi
+	@$(MAKE) --no-print-directory build
+	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy --parameter-overrides $(PARAMETERS:%=file://%) Architecture=$(ARCH)
 
 .PHONY: ci
 ci: fmt core-is-pure template clippy doc test ## Run every check, cheapest first, as CI does

@@ -440,8 +440,7 @@ def test_every_alarm_watches_a_metric_that_exists():
         assert properties["Namespace"] == namespace, name
         assert properties["Dimensions"] == [{"Name": dimension, "Value": {"Ref": "CollectorFunction"}}], name
         watched.add(properties["MetricName"])
-    # That late events are found is no trouble.
-    assert known.keys() - watched == {"LateEvents"}
+    assert watched == known.keys()
 
 
 def test_every_alarm_tells_somebody_and_knows_what_silence_means():
@@ -474,7 +473,7 @@ def test_the_dashboard_asks_for_fields_and_metrics_that_exist():
         properties = widget["properties"]
         if widget["type"] == "log":
             query = properties["query"].split("|", 1)[1]
-            asked = set(re.findall(r"\b(?:account|feed|events|objects|error)\.\w+|\blag_seconds\b|\boutcome\b", query))
+            asked = set(re.findall(r"\b(?:account|feed|events|late_events|objects|error)\.\w+|\blag_seconds\b|\boutcome\b", query))
             assert asked and asked <= fields, properties["title"]
         else:
             namespace = None

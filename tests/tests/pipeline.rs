@@ -791,6 +791,24 @@ async fn a_page_too_large_to_hold_is_asked_for_in_parts() {
     world.assert_complete();
 }
 
+#[tokio::test]
+async fn what_is_new_is_counted_once() {
+    let world = World::empty().await;
+    for line in [
+        r#"{"uuid":"B","timestamp":"2026-11-20T10:00:00Z","risk":1}"#,
+        r#"{"uuid":"C","timestamp":"2026-11-20T10:00:01Z","type":"guessed"}"#,
+        r#"{"uuid":"D","timestamp":"2026-11-20T10:00:02Z","type":"mfa_ok"}"#,
+    ] {
+        world.simulator.push(ApiFeed::SignInAttempts, &Event::new(line.to_owned()));
+    }
+    let report = world.run().await;
+    let stream = only(&report);
+    assert_eq!((stream.events, stream.unfamiliar_events), (3, 2));
+    // Only once: what is known already is not told again.
+    assert_eq!(only(&world.run().await).unfamiliar_events, 0);
+    world.assert_complete();
+}
+
 /// Sorted by event time, a cursor behind a future event skips everything until
 /// then.
 #[tokio::test]

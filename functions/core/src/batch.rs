@@ -1,6 +1,6 @@
 //! The open batch: what has been read since the last commit.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 
 use bytes::Bytes;
@@ -32,6 +32,9 @@ const HARD_MAX_PARTITIONS: usize = 128;
 /// Records that may be quarantined before the stream stops: more is no bad
 /// record but a new schema.
 const MAX_BAD_RECORDS: usize = 100;
+
+/// Unfamiliar things of a batch that are named.
+const MAX_NAMED: usize = 10;
 
 /// An event so far ahead of the API's clock makes a cursor that would skip
 /// everything until then.
@@ -78,6 +81,8 @@ pub(crate) struct Batch {
     events: u64,
     duplicates: u64,
     future: u64,
+    unfamiliar: u64,
+    unfamiliar_things: BTreeSet<Box<str>>,
     cut: bool,
 }
 
@@ -134,6 +139,12 @@ impl Batch {
         if event.time.duration_since(now) > FUTURE {
             self.future += 1;
         }
+        if let Some(thing) = &event.unfamiliar {
+            self.unfamiliar += 1;
+            if self.unfamiliar_things.len() < MAX_NAMED {
+                self.unfamiliar_things.insert(thing.clone());
+            }
+        }
         Ok(())
     }
 
@@ -175,6 +186,16 @@ impl Batch {
     /// Events that lie more than ten minutes ahead of the API's clock.
     pub(crate) const fn future(&self) -> u64 {
         self.future
+    }
+
+    /// Events that hold something unfamiliar,
+    pub(crate) const fn unfamiliar(&self) -> u64 {
+        self.unfamiliar
+    }
+
+    /// and some of what that is.
+    pub(crate) fn unfamiliar_things(&self) -> impl Iterator<Item = &str> {
+        self.unfamiliar_things.iter().map(|thing| &**thing)
     }
 
     /// The events that will be committed, by their fingerprints.

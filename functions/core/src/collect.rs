@@ -546,6 +546,8 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
     ) -> Result<Committed, CollectError> {
         self.quarantine(&batch).await?;
         let (events, duplicates, future) = (batch.events(), batch.duplicates(), batch.future());
+        let unfamiliar = batch.unfamiliar();
+        let things = batch.unfamiliar_things().collect::<Vec<_>>().join(", ");
         let quarantined = batch.bad().len() as u64;
         let commit_id = CommitId::random();
         let (prefix, stream, id) =
@@ -562,6 +564,13 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             self.report.events += events;
             self.report.duplicates += duplicates;
             self.report.future_events += future;
+            self.report.unfamiliar_events += unfamiliar;
+            if unfamiliar > 0 {
+                tracing::warn!(
+                    "{unfamiliar} events of `{}` hold what this version does not know: {things}",
+                    self.stream
+                );
+            }
             self.report.quarantined += quarantined;
             self.report.objects += objects.len() as u64;
             self.report.bytes += objects.iter().map(|object| object.body.len() as u64).sum::<u64>();

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::partition::Day;
+use crate::vocabulary;
 
 /// 128 bits of the SHA-256 of an event's `uuid`: its identity in the lake.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +42,9 @@ pub struct Event {
     pub time: Timestamp,
     /// Its identity.
     pub fingerprint: Fingerprint,
+    /// The first thing in it that is not in the API's reference, such as
+    /// "field `risk`" or "action `frobnicate`".
+    pub unfamiliar: Option<Box<str>>,
 }
 
 impl Event {
@@ -70,7 +74,7 @@ impl Event {
         let fields = Fields::read(&line)?;
         let fingerprint = Fingerprint::of(fields.uuid.as_deref().unwrap_or(&line));
         let time = fields.time?;
-        Ok(Self { line, time, fingerprint })
+        Ok(Self { line, time, fingerprint, unfamiliar: fields.unfamiliar })
     }
 }
 
@@ -97,10 +101,11 @@ impl Defect {
     }
 }
 
-/// The two fields that are read.
+/// The two fields that are read, and the first of all that is not known.
 struct Fields {
     uuid: Option<Vec<u8>>,
     time: Result<Timestamp, Defect>,
+    unfamiliar: Option<Box<str>>,
 }
 
 impl Fields {
@@ -123,18 +128,24 @@ impl<'de> Deserialize<'de> for Fields {
                 f.write_str("a JSON object")
             }
 
-            // Where a key stands twice the last one counts, as it does for
-            // most readers.
+            // Where a key stands twice the last one counts, as it does for most readers.
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Fields { uuid: None, time: Err(Defect::NoTimestamp) };
+                let mut fields =
+                    Fields { uuid: None, time: Err(Defect::NoTimestamp), unfamiliar: None };
                 while let Some(Key(key)) = map.next_key()? {
                     match &*key {
                         b"uuid" => {
                             fields.uuid = text(map.next_value()?).filter(|uuid| !uuid.is_empty());
                         }
                         b"timestamp" => fields.time = time(map.next_value()?),
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
+                        name => {
+                            let thing = if let Some(known) = vocabulary::values(name) {
+                                unknown_value(name, map.next_value()?, known)
+                            } else {
+                                map.next_value::<IgnoredAny>()?;
+                                unknown_field(name)
+                            };
+                            fields.unfamiliar = fields.unfamiliar.or(thing);
                         }
                     }
                 }
@@ -143,6 +154,35 @@ impl<'de> Deserialize<'de> for Fields {
         }
 
         deserializer.deserialize_map(Object)
+    }
+}
+
+fn unknown_field(name: &[u8]) -> Option<Box<str>> {
+    (!vocabulary::knows_field(name)).then(|| named("field", name))
+}
+
+/// `value` of the field `name`, unless it is one of `known` or null.
+fn unknown_value(name: &[u8], value: &RawValue, known: &[&str]) -> Option<Box<str>> {
+    let is_known = match value.get().as_bytes() {
+        // None of the known ones needs an escape.
+        [b'"', word @ .., b'"'] => vocabulary::is_one_of(word, known),
+        other => other == b"null",
+    };
+    let name = std::str::from_utf8(name).unwrap_or_default();
+    (!is_known).then(|| match text(value) {
+        Some(word) => named(name, &word),
+        None => format!("{name} that is no text").into(),
+    })
+}
+
+/// `kind` with `word`, unless that could be more than a word: it goes to the log.
+fn named(kind: &str, word: &[u8]) -> Box<str> {
+    let is_word = (1..=40).contains(&word.len())
+        && word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(byte));
+    if is_word {
+        format!("{kind} `{}`", String::from_utf8_lossy(word)).into()
+    } else {
+        format!("{kind} with an odd name").into()
     }
 }
 
@@ -308,6 +348,25 @@ mod tests {
         );
         assert_eq!(event.day().to_string(), "2026-01-02");
         assert_eq!(event.fingerprint, Fingerprint::of(b"A\n"));
+    }
+
+    #[test]
+    fn what_the_reference_lacks_is_named_if_it_is_a_word() {
+        for (fields, expected) in [
+            (r#""action":"reveal","category":null,"object_type":"gva","session":{"new":1}"#, None),
+            (r#""risk":{"score":1}"#, Some("field `risk`")),
+            (r#""action":"frobnicate","risk":1"#, Some("action `frobnicate`")),
+            (r#""type":"mfa_\u006fk""#, Some("type `mfa_ok`")),
+            (r#""category":7"#, Some("category that is no text")),
+            (r#""action":"two words""#, Some("action with an odd name")),
+            (
+                r#""eyJhbGciOiJFUzI1NiIsInR5cCI6IkpXVCJ9eyJhbGciO":1"#,
+                Some("field with an odd name"),
+            ),
+        ] {
+            let record = format!(r#"{{"timestamp":"2026-01-02T03:04:05Z",{fields}}}"#);
+            assert_eq!(read(&record).unwrap().unfamiliar.as_deref(), expected, "{fields}");
+        }
     }
 
     #[test]

@@ -38,4 +38,5 @@ mod resync;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod token;
+mod vocabulary;
 pub mod window;

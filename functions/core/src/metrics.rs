@@ -28,11 +28,12 @@ pub const NAMESPACE: &str = "OnePasswordEventsLake";
 /// | `RateLimited` | Count | streams that the API's rate limit stopped |
 /// | `Quarantined` | Count | records put into quarantine |
 /// | `FutureEvents` | Count | events more than ten minutes ahead of the API's clock |
-/// | `LateEvents` | Count | events that a resync found |
+/// | `UnfamiliarEvents` | Count | events with a field or an action that this version does not know |
 /// | `GapSeconds` | Seconds | longest time that the API no longer keeps and nobody collected |
 /// | `TokenDaysLeft` | Count | days until the first token expires; absent if none does |
 ///
-/// `Events` and `Bytes` are fields of the line, for queries, and no metrics.
+/// `Events`, `Bytes` and `LateEvents`, what a resync found, are fields of the
+/// line, for queries, and no metrics.
 ///
 /// # Errors
 ///
@@ -58,7 +59,7 @@ pub fn write_emf(
         "RateLimited": failed(&|code| code == "EventsApi.RateLimited"),
         "Quarantined": sum(|stream| stream.quarantined),
         "FutureEvents": sum(|stream| stream.future_events),
-        "LateEvents": sum(|stream| stream.late_events),
+        "UnfamiliarEvents": sum(|stream| stream.unfamiliar_events),
         "GapSeconds": streams.iter().filter_map(gap_seconds).max().unwrap_or(0),
     });
     if let Some(lag) = streams.iter().filter_map(|stream| stream.lag_seconds).max() {
@@ -85,6 +86,7 @@ pub fn write_emf(
     values["FunctionName"] = function.into();
     values["Events"] = sum(|stream| stream.events).into();
     values["Bytes"] = sum(|stream| stream.bytes).into();
+    values["LateEvents"] = sum(|stream| stream.late_events).into();
     writeln!(out, "{values}")
 }
 

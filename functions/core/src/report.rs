@@ -78,6 +78,9 @@ pub struct StreamReport {
     pub quarantined: u64,
     /// Events committed that lie more than ten minutes ahead of the API's clock.
     pub future_events: u64,
+    /// Events committed with a field or an action that this version does not
+    /// know.
+    pub unfamiliar_events: u64,
     /// Events that the tail had missed, committed by re-reading a window.
     pub late_events: u64,
     /// What the API no longer keeps and nobody collected, found by this run.
@@ -137,6 +140,7 @@ impl StreamReport {
             duplicates: 0,
             quarantined: 0,
             future_events: 0,
+            unfamiliar_events: 0,
             late_events: 0,
             gap: None,
             complete_until: None,
