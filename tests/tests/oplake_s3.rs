@@ -8,6 +8,7 @@ use aws_sdk_s3::types::{
     AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, ExpirationStatus,
     LifecycleExpiration, LifecycleRule, LifecycleRuleFilter, PublicAccessBlockConfiguration,
 };
+use aws_sdk_sqs::types::QueueAttributeName;
 use events_api_simulator::{Counts, Effect, Event, Options, Rule, Simulator, When};
 use jiff::{SignedDuration, Timestamp};
 use oplake_core::feed::Feed;
@@ -284,4 +285,220 @@ async fn check_names_what_is_wrong_with_what_a_deployment_uses() {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(errors(&output).contains(complaint), "{complaint}: {output:?}");
     }
+}
+
+/// A queue that a topic fills with what its filter lets through.
+struct Consumer {
+    sqs: aws_sdk_sqs::Client,
+    topic: String,
+    url: String,
+}
+
+impl Consumer {
+    /// Subscribes to keys below `prefix`, or to all. (This stack's topics look
+    /// into no array of a message: with a filter, nothing comes by them.)
+    async fn new(world: &World, prefix: Option<&str>, is_raw: bool) -> Self {
+        let sqs = aws_sdk_sqs::Client::new(world.stack.config());
+        let sns = aws_sdk_sns::Client::new(world.stack.config());
+        let topic = sns.create_topic().name(unique()).send().await.unwrap().topic_arn.unwrap();
+        let url = sqs.create_queue().queue_name(unique()).send().await.unwrap().queue_url.unwrap();
+        let asked = sqs.get_queue_attributes().queue_url(&url);
+        let told = asked.attribute_names(QueueAttributeName::QueueArn).send().await.unwrap();
+        let arn = told.attributes.unwrap().remove(&QueueAttributeName::QueueArn).unwrap();
+        let policy = json!({ "Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow",
+            "Principal": { "Service": "sns.amazonaws.com" },
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": { "ArnEquals": { "aws:SourceArn": topic } },
+        }]});
+        let set = sqs.set_queue_attributes().queue_url(&url);
+        set.attributes(QueueAttributeName::Policy, policy.to_string()).send().await.unwrap();
+        let subscribe = sns.subscribe().topic_arn(&topic).protocol("sqs").endpoint(&arn);
+        let mut subscribe = subscribe.attributes("RawMessageDelivery", is_raw.to_string());
+        if let Some(prefix) = prefix {
+            let key = json!([{ "prefix": prefix }]);
+            let filter = json!({ "Records": { "s3": { "object": { "key": key } } } });
+            subscribe = subscribe
+                .attributes("FilterPolicyScope", "MessageBody")
+                .attributes("FilterPolicy", filter.to_string());
+        }
+        subscribe.send().await.unwrap();
+        Self { sqs, topic, url }
+    }
+
+    /// Takes every message.
+    async fn take(&self) -> Vec<Value> {
+        let mut taken = Vec::new();
+        loop {
+            let asked = self.sqs.receive_message().queue_url(&self.url).max_number_of_messages(10);
+            let messages = asked.send().await.unwrap().messages.unwrap_or_default();
+            if messages.is_empty() {
+                return taken;
+            }
+            for message in messages {
+                let handle = message.receipt_handle.unwrap();
+                let delete = self.sqs.delete_message().queue_url(&self.url);
+                delete.receipt_handle(handle).send().await.unwrap();
+                taken.push(serde_json::from_str(&message.body.unwrap()).unwrap());
+            }
+        }
+    }
+
+    /// Takes every message and returns the keys that they tell of, sorted.
+    async fn take_keys(&self) -> Vec<String> {
+        let messages = self.take().await;
+        let keys = messages.iter().map(|message| {
+            message["Records"][0]["s3"]["object"]["key"].as_str().unwrap().to_owned()
+        });
+        let mut keys: Vec<_> = keys.collect();
+        keys.sort();
+        keys
+    }
+}
+
+impl World {
+    /// `oplake replay` of the whole lake to `target`, with further arguments.
+    async fn replay(&self, target: &str, arguments: &[&str]) -> Output {
+        let archive = format!("s3://{}", self.bucket);
+        let day = |days: i64| {
+            let time = self.simulator.clock().now() - SignedDuration::from_hours(24 * days);
+            time.to_string()[..10].to_owned()
+        };
+        let (from, to) = (day(10), day(-1));
+        let own = [["--archive", &archive], ["--from", &from], ["--to", &to], ["--target", target]];
+        let all = [&["replay"], own.as_flattened(), arguments].concat();
+        self.oplake(&all, &[]).await
+    }
+
+    /// The keys of `feed`, sorted.
+    async fn keys(&self, feed: Feed) -> Vec<String> {
+        let objects = self.stack.objects(&self.bucket).await;
+        let of_feed = format!("onepassword/v1/{feed}/");
+        objects.into_keys().filter(|key| key.starts_with(&of_feed)).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_queue_is_told_of_the_objects_of_its_feed_once() {
+    let world = World::new().await;
+    printed(&world.collect(&world.bucket, &world.table).await);
+    let expected = world.keys(Feed::AuditEvents).await;
+    assert!(expected.len() >= 3, "{expected:?}");
+    let consumer = Consumer::new(&world, Some("onepassword/v1/audit_events/"), true).await;
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let journal_path = journal.to_str().unwrap();
+    let audit = ["--feeds", "audit_events", "--journal", journal_path];
+
+    // What is for other queues is refused, and nothing is sent.
+    let other = world.replay(&consumer.url, &["--journal", journal_path]).await;
+    assert_eq!(other.status.code(), Some(2), "{other:?}");
+    let told = errors(&other);
+    assert!(told.contains("does not take signin_attempts: use --feeds audit_events"), "{told}");
+    let dry = world.replay(&consumer.url, &[&audit[..], &["--dry-run"]].concat()).await;
+    assert_eq!(dry.status.code(), Some(0), "{dry:?}");
+    assert!(errors(&dry).contains("nothing was sent"), "{}", errors(&dry));
+    assert!(!journal.exists());
+    assert_eq!(consumer.take().await, Vec::<Value>::new());
+
+    let sent = world.replay(&consumer.url, &audit).await;
+    assert_eq!(sent.status.code(), Some(0), "{sent:?}");
+    let messages = consumer.take().await;
+    let objects = world.stack.objects(&world.bucket).await;
+    let mut keys = Vec::new();
+    for message in &messages {
+        let record = &message["Records"][0];
+        assert_eq!(message["Records"].as_array().unwrap().len(), 1);
+        assert_eq!(record["eventSource"], "aws:s3");
+        assert_eq!(record["eventName"], "ObjectCreated:CompleteMultipartUpload");
+        assert_eq!(record["awsRegion"], "us-east-1");
+        let s3 = &record["s3"];
+        assert_eq!(s3["bucket"]["name"], json!(world.bucket));
+        assert_eq!(s3["bucket"]["arn"], json!(format!("arn:aws:s3:::{}", world.bucket)));
+        let key = s3["object"]["key"].as_str().unwrap();
+        assert_eq!(s3["object"]["size"], json!(objects[key].len()));
+        let head = world.stack.s3().head_object().bucket(&world.bucket).key(key).send();
+        let etag = head.await.unwrap().e_tag.unwrap();
+        assert_eq!(s3["object"]["eTag"].as_str(), Some(etag.trim_matches('"')));
+        keys.push(key.to_owned());
+    }
+    keys.sort();
+    assert_eq!(keys, expected);
+
+    // Once more: nothing is left. Another target: not with this journal.
+    let again = world.replay(&consumer.url, &audit).await;
+    assert_eq!(again.status.code(), Some(0), "{again:?}");
+    assert_eq!(consumer.take().await, Vec::<Value>::new());
+    let topic = world.replay(&consumer.topic, &audit).await;
+    assert_eq!(topic.status.code(), Some(2), "{topic:?}");
+    assert!(errors(&topic).contains("give another file"), "{}", errors(&topic));
+}
+
+#[tokio::test]
+async fn a_replay_goes_on_where_a_crash_ended_it() {
+    let world = World::new().await;
+    printed(&world.collect(&world.bucket, &world.table).await);
+    let expected = world.keys(Feed::ItemUsages).await;
+    let consumer = Consumer::new(&world, Some("onepassword/v1/item_usages/"), true).await;
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    // Two were noted; the third line was being written.
+    let (noted, left) = expected.split_at(2);
+    let cut = &left[0][..left[0].len() / 2];
+    std::fs::write(&journal, format!("{}\n{}\n{cut}", consumer.url, noted.join("\n"))).unwrap();
+    let arguments = ["--feeds", "item_usages", "--journal", journal.to_str().unwrap()];
+    let sent = world.replay(&consumer.url, &arguments).await;
+    assert_eq!(sent.status.code(), Some(0), "{sent:?}");
+    assert_eq!(consumer.take_keys().await, left);
+    let written = std::fs::read_to_string(&journal).unwrap();
+    let mut lines: Vec<_> = written.lines().skip(1).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, expected);
+}
+
+#[tokio::test]
+async fn a_topic_tells_its_subscribers_and_an_envelope_is_as_subscribed() {
+    let world = World::new().await;
+    printed(&world.collect(&world.bucket, &world.table).await);
+    let expected = world.keys(Feed::SigninAttempts).await;
+    let folder = tempfile::tempdir().unwrap();
+    let journal = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+
+    let raw = Consumer::new(&world, None, true).await;
+    let arguments = ["--feeds", "signin_attempts", "--journal", &journal("topic")];
+    let sent = world.replay(&raw.topic, &arguments).await;
+    assert_eq!(sent.status.code(), Some(0), "{sent:?}");
+    assert_eq!(raw.take_keys().await, expected);
+
+    let prefix = Some("onepassword/v1/signin_attempts/");
+    let wrapped = Consumer::new(&world, prefix, false).await;
+    let arguments = ["--feeds", "signin_attempts", "--journal", &journal("queue")];
+    let sent = world.replay(&wrapped.url, &arguments).await;
+    assert_eq!(sent.status.code(), Some(0), "{sent:?}");
+    let messages = wrapped.take().await;
+    assert_eq!(messages.len(), expected.len());
+    for message in messages {
+        assert_eq!(message["Type"], "Notification");
+        assert_eq!(message["TopicArn"], json!(wrapped.topic));
+        let inner: Value = serde_json::from_str(message["Message"].as_str().unwrap()).unwrap();
+        assert_eq!(inner["Records"][0]["eventSource"], "aws:s3");
+    }
+}
+
+#[tokio::test]
+async fn a_replay_that_cannot_be_says_why() {
+    let world = World::new().await;
+    let queue = "http://127.0.0.1:4566/000000000000/there-is-none";
+    for (target, arguments, expected) in [
+        (queue, &["--journal", "unused"][..], "there is none of this name in the region"),
+        (queue, &[], "--journal <FILE>"),
+        ("somewhere", &["--dry-run"], "use the URL of an SQS queue or the ARN of an SNS topic"),
+        (queue, &["--dry-run", "--shape", "wrapped"], "use raw or sns"),
+    ] {
+        let ended = world.replay(target, arguments).await;
+        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {ended:?}");
+        assert!(errors(&ended).contains(expected), "{}", errors(&ended));
+    }
+    assert!(!std::path::Path::new("unused").exists());
 }

@@ -22,6 +22,8 @@
 pub mod check;
 pub mod dynamodb;
 mod failure;
+#[cfg(feature = "notifications")]
+pub mod notifications;
 pub mod s3;
 pub mod sdk;
 pub mod secrets;

@@ -36,7 +36,7 @@ pub const EVENTS_METADATA: &str = "oplake-events";
 const CONTENT_TYPE: &str = "application/x-ndjson";
 
 /// End of the name of an object of the lake.
-const SUFFIX: &str = ".json.gz";
+pub(crate) const SUFFIX: &str = ".json.gz";
 
 /// Largest object that is read into memory.
 const MAX_READ: u64 = 256 << 20;

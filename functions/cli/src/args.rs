@@ -6,9 +6,10 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use oplake_aws::notifications::{Address, Shape};
 use oplake_core::config::{API_RETENTION_DAYS, parse_api_url, parse_feeds};
 use oplake_core::feed::{AccountName, Feed};
-use oplake_core::partition::Prefix;
+use oplake_core::partition::{Day, Prefix};
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Status(StatusArgs),
     Reset(ResetArgs),
     Check(CheckArgs),
+    Replay(ReplayArgs),
 }
 
 const DEMO_EXAMPLES: &str = "\
@@ -245,6 +247,70 @@ pub(crate) struct CheckArgs {
     /// Print the findings as JSON to standard output
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  # The history of one feed, to a queue that a SIEM reads
+  oplake replay --archive s3://my-lake --feeds audit_events --from 2026-03-01 --to 2026-03-31 \\
+      --target https://sqs.eu-west-1.amazonaws.com/111122223333/my-queue --journal march.txt
+
+  # What that would be
+  oplake replay … --dry-run
+
+The journal names what was sent: the same command again sends the rest. A crash between
+sending and noting repeats ten messages at most.
+
+Exit status: 0 all was sent, 1 it ended before that, 2 wrong usage or configuration.";
+
+/// Tell a queue or a topic of objects that are there already
+///
+/// Sends what S3 told when the objects came, for a SIEM that was attached later
+/// or that has lost events. A topic tells all its subscribers.
+#[derive(Debug, Args)]
+#[command(after_help = REPLAY_EXAMPLES)]
+pub(crate) struct ReplayArgs {
+    /// Where the objects are
+    #[arg(long, value_name = "s3://BUCKET")]
+    pub(crate) archive: Place,
+    /// What all keys start with
+    #[arg(long, value_name = "P", default_value_t)]
+    pub(crate) prefix: Prefix,
+    /// AWS account that must own the bucket
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) bucket_owner: Option<String>,
+    /// Feeds, parted by commas
+    #[arg(long, value_name = "LIST", value_parser = feeds, default_value = "signin_attempts,item_usages,audit_events")]
+    pub(crate) feeds: Feeds,
+    /// First day of the events, in UTC
+    #[arg(long, value_name = "yyyy-MM-dd")]
+    pub(crate) from: Day,
+    /// Last day of the events
+    #[arg(long, value_name = "yyyy-MM-dd")]
+    pub(crate) to: Day,
+    /// The queue or the topic
+    #[arg(long, value_name = "QUEUE URL|TOPIC ARN")]
+    pub(crate) target: Address,
+    /// How messages stand in the queue, if its subscription does not tell
+    #[arg(long, value_name = "raw|sns", value_parser = shape)]
+    pub(crate) shape: Option<Shape>,
+    /// File that notes what was sent; made if it is not there
+    #[arg(long, value_name = "FILE", required_unless_present = "dry_run")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Show what would be sent, and send nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// PEM file of a further CA to trust
+    #[arg(long, value_name = "FILE", env = "EXTRA_CA_FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+fn shape(text: &str) -> Result<Shape, String> {
+    match text {
+        "raw" => Ok(Shape::Raw),
+        "sns" => Ok(Shape::Sns),
+        _ => Err("use raw or sns".to_owned()),
+    }
 }
 
 /// Where events come from, and where they go.

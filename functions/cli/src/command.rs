@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod collect;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
+pub(crate) mod replay;
 pub(crate) mod reset;
 pub(crate) mod status;
 pub(crate) mod verify;

@@ -31,6 +31,7 @@ async fn main() -> ExitCode {
         Command::Status(args) => command::status::run(&args, now).await,
         Command::Reset(args) => command::reset::run(args, now).await,
         Command::Check(args) => command::check::run(args, now).await,
+        Command::Replay(args) => command::replay::run(args, now).await,
     };
     ended.unwrap_or_else(|error| {
         output::say(format_args!("error: {}", oplake_core::error::chain(error.as_ref())));

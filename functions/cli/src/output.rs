@@ -114,7 +114,8 @@ struct Shown {
     at: Instant,
 }
 
-const LINE_EVERY: Duration = Duration::from_secs(5);
+/// Where nobody sees a bar, progress is a line every so often.
+pub(crate) const LINE_EVERY: Duration = Duration::from_secs(5);
 
 impl Watch {
     pub(crate) fn new(start: Timestamp, now: Timestamp) -> Self {
