@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_s3::types::ChecksumMode;
 use bytes::Bytes;
-use events_api_simulator::{Counts, Effect as ApiEffect, Event, Options, Rule, Simulator, When};
+use events_api_simulator::{
+    Counts, Effect as ApiEffect, Event, Options, Rule, Simulator, TokenSpec, When,
+};
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use oplake_core::feed::Feed;
@@ -230,16 +232,16 @@ async fn an_idle_run_asks_three_times_reads_three_rows_and_writes_nothing() {
     function.invoke(json!({}), LONG).await.unwrap();
     let before = world.assert_complete().await;
 
-    // Warm, then cold.
-    for _ in 0..2 {
+    // Warm, when the secret is remembered, then cold.
+    for secret in [None, Some((Operation::GetSecretValue, 1))] {
         world.proxy.reset();
         world.simulator.clear_requests();
         let report = function.invoke(json!({}), LONG).await.unwrap();
 
         assert_eq!(outcomes(&report), ["idle"; 3]);
         assert_eq!(world.simulator.requests().len(), 3, "one for each stream");
-        let calls = [(Operation::GetItem, 3), (Operation::GetSecretValue, 1)];
-        assert_eq!(world.proxy.counts(), calls.into());
+        let calls = [(Operation::GetItem, 3)].into_iter().chain(secret);
+        assert_eq!(world.proxy.counts(), calls.collect());
         function = world.collector().await;
     }
     assert_eq!(world.assert_complete().await, before);
@@ -510,6 +512,21 @@ async fn a_missing_permission_is_named_and_loses_nothing() {
             assert_holds(&objects, "main", Feed::SigninAttempts, lines);
         })
         .await;
+}
+
+#[tokio::test]
+async fn a_token_that_a_warm_function_remembers_and_the_api_refuses_is_read_again() {
+    let world = World::new(Counts::of_total(300), 5).await;
+    let mut function = world.collector().await;
+    function.invoke(json!({}), LONG).await.unwrap();
+    world.proxy.reset();
+    let put = world.stack.secrets_manager().put_secret_value().secret_id(&world.secret);
+    let token = world.simulator.mint(&TokenSpec::default());
+    put.secret_string(token).send().await.unwrap();
+    world.simulator.revoke(world.simulator.token());
+    let report = function.invoke(json!({}), LONG).await.unwrap();
+    assert_eq!(outcomes(&report), ["idle"; 3]);
+    assert_eq!(world.proxy.counts()[&Operation::GetSecretValue], 1);
 }
 
 #[tokio::test]

@@ -255,8 +255,9 @@ Examples:
   oplake replay --archive s3://my-lake --feeds audit_events --from 2026-03-01 --to 2026-03-31 \\
       --target https://sqs.eu-west-1.amazonaws.com/111122223333/my-queue --journal march.txt
 
-  # What that would be
-  oplake replay … --dry-run
+  # What all feeds would be
+  oplake replay --archive s3://my-lake --from 2026-03-01 --to 2026-03-31 --dry-run \\
+      --target arn:aws:sns:eu-west-1:111122223333:my-topic
 
 The journal names what was sent: the same command again sends the rest. A crash between
 sending and noting repeats ten messages at most.

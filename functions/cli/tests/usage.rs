@@ -278,6 +278,14 @@ fn help_shows_examples() {
             "check",
             &["oplake check --stack-parameters parameters.json", "Exit status: 0 nothing is wrong"],
         ),
+        (
+            "replay",
+            &[
+                "--target https://sqs.eu-west-1.amazonaws.com/111122223333/my-queue --journal march.txt",
+                "--target arn:aws:sns:eu-west-1:111122223333:my-topic",
+                "Exit status: 0 all was sent",
+            ],
+        ),
     ] {
         let ran = Ran::new(oplake().args([command, "--help"])).exits(0);
         assert_eq!(ran.err, "");

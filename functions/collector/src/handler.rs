@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::input;
+use crate::secret::WarmSecret;
 
 /// The function's state across warm invocations.
 pub(crate) struct Collector {
@@ -25,6 +26,7 @@ pub(crate) struct Collector {
     // Made with the first invocation: the first poll need not wait for them.
     aws: OnceCell<SdkConfig>,
     http: OnceCell<HttpClient>,
+    secret: WarmSecret,
 }
 
 /// Why an invocation failed. Alarms and log queries match the `errorType`.
@@ -48,7 +50,8 @@ impl From<Failed> for Diagnostic {
 
 impl Collector {
     pub(crate) fn new(config: Result<Config, ConfigError>, function: String) -> Self {
-        Self { config, function, aws: OnceCell::new(), http: OnceCell::new() }
+        let (aws, http) = (OnceCell::new(), OnceCell::new());
+        Self { config, function, aws, http, secret: WarmSecret::default() }
     }
 
     /// Does what `input` asks for with every stream until `deadline`. If one
@@ -64,13 +67,14 @@ impl Collector {
         let http = self.http.get_or_try_init(async || http_client(config.extra_ca.as_deref()));
         let http = http.await.map_err(|error| refuse("Config.Http", &error))?;
 
-        let tokens = SecretsManagerTokens::new(aws, config.token_secret.clone());
         let checkpoints = DynamoDbCheckpoints::new(aws, config.table.clone());
         let archive = S3Archive::new(aws, config.bucket.clone(), config.prefix.clone())
             .expected_owner(config.bucket_owner.clone())
             .kms_key(config.kms_key.clone());
         #[expect(clippy::disallowed_methods, reason = "the edge of the program")]
         let (now, clock) = (Timestamp::now(), SystemTime::now());
+        let tokens = SecretsManagerTokens::new(aws, config.token_secret.clone());
+        let tokens = self.secret.tokens(tokens, now);
         let task = input::read(input, now).map_err(|error| refuse("Input.Invalid", &error))?;
         let left = deadline.duration_since(clock).unwrap_or(Duration::ZERO);
         let settings = Settings {
@@ -84,6 +88,9 @@ impl Collector {
         let ports = Ports { http, tokens: &tokens, checkpoints: &checkpoints, archive: &archive };
         let deadline = Instant::now() + left;
         let report = collect(ports, &settings, task, now, deadline, &|_| ()).await;
+        if report.failures().next().is_some() {
+            self.secret.forget();
+        }
         if let Err(error) = write_emf(&report, &self.function, now, std::io::stdout().lock()) {
             tracing::error!("the metrics were not written: {error}");
         }

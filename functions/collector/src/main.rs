@@ -2,6 +2,7 @@
 
 mod handler;
 mod input;
+mod secret;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use oplake_core::config::Config;

@@ -125,7 +125,8 @@ impl TokenError {
 
 /// Where the tokens come from.
 pub trait TokenSource: Send + Sync {
-    /// Reads the secret as it is now.
+    /// Reads the secret. A read that follows another one in the same run gives it
+    /// as it is now.
     ///
     /// # Errors
     ///
