@@ -10,6 +10,7 @@ import io
 import json
 import re
 import shutil
+import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
+import yaml
 from botocore.exceptions import ClientError
 from deployment import STACK, Simulator, build, deploy_policy, query, sam_deploy
 from local_stack import ACCOUNT, ROOT, LocalStack
+
+sys.path.insert(0, str(ROOT / "tests/athena"))
+from template import Loader  # noqa: E402
 
 FEEDS = ["signin_attempts", "item_usages", "audit_events"]
 KEPT = {"TokenSecret", "CheckpointTable", "ArchiveBucket"}
@@ -336,6 +341,13 @@ def new_event(world) -> str:
     return uuid
 
 
+def cold_start(world) -> None:
+    """A warm function remembers the secret: has the next invocation begin anew."""
+    function, name = world.__dict__["lambda"], world.outputs["CollectorFunctionName"]
+    variables = function.get_function_configuration(FunctionName=name)["Environment"]
+    function.update_function_configuration(FunctionName=name, Environment=variables)
+
+
 def new_record_that_is_no_event(world) -> None:
     uuid = new_event(world)[::-1]
     world.simulator.no_events.add(uuid)
@@ -344,7 +356,7 @@ def new_record_that_is_no_event(world) -> None:
 
 RESYNC = '{"resync":{"hours":6}}'
 NEEDED = [
-    ("ReadToken", "secretsmanager:GetSecretValue", None, "{}"),
+    ("ReadToken", "secretsmanager:GetSecretValue", cold_start, "{}"),
     ("KeepCheckpoints", "dynamodb:GetItem", None, "{}"),
     ("KeepCheckpoints", "dynamodb:PutItem", new_event, "{}"),
     ("WriteLake", "s3:PutObject", new_event, "{}"),
@@ -443,34 +455,67 @@ def test_what_cannot_be_right_is_refused_before_anything_is_made(world, paramete
     assert said in str(refused.value)
 
 
+def changes_by(world, parameters: dict[str, str]) -> dict[str, dict]:
+    """What CloudFormation would do to each resource, if these parameters changed."""
+    world.cloudformation.create_change_set(
+        StackName=STACK,
+        ChangeSetName="changes",
+        UsePreviousTemplate=True,
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+    )
+    told = {"StackName": STACK, "ChangeSetName": "changes"}
+    world.cloudformation.get_waiter("change_set_create_complete").wait(**told, WaiterConfig={"Delay": 1})
+    changes = world.cloudformation.describe_change_set(**told)["Changes"]
+    world.cloudformation.delete_change_set(**told)
+    return {change["ResourceChange"]["LogicalResourceId"]: change["ResourceChange"] for change in changes}
+
+
 def test_no_change_of_a_parameter_replaces_what_holds_data(world):
     before = world.resources()
     changed = {
-        "RetentionDays": "365",
-        "ObjectLock": "GOVERNANCE:30",
+        "AlarmDestination": "security@acme.example",
+        "Architecture": "arm64",
+        "DatabaseName": "other",
         "DeletionProtection": "true",
-        "KmsKeyArn": f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1234",
+        "EventsApiUrl": "https://events.1password.eu",
+        "HttpsProxy": "http://proxy.example:3128",
         "KeyPrefix": "other/",
+        "KmsKeyArn": f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1234",
+        "LogLevel": "DEBUG",
+        "ObjectLock": "GOVERNANCE:30",
+        "PermissionsBoundaryArn": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
+        "ReservedConcurrency": "5",
+        "RetentionDays": "365",
+        "RolePath": "/security/",
+        "ScheduleExpression": "rate(10 minutes)",
+        "Vpc": "subnet-1a2b/sg-5e6f",
     }
-    world.cloudformation.create_change_set(
-        StackName=STACK,
-        ChangeSetName="all",
-        UsePreviousTemplate=True,
-        Capabilities=["CAPABILITY_IAM"],
-        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in changed.items()],
-    )
-    world.cloudformation.get_waiter("change_set_create_complete").wait(
-        StackName=STACK, ChangeSetName="all", WaiterConfig={"Delay": 1}
-    )
-    changes = world.cloudformation.describe_change_set(StackName=STACK, ChangeSetName="all")["Changes"]
-    changes = {change["ResourceChange"]["LogicalResourceId"]: change["ResourceChange"] for change in changes}
+    # All at once: if any of them replaced one, so would they together.
+    changes = changes_by(world, changed)
     assert changes.keys() >= KEPT
     for name in KEPT:
         # "Conditional" is what the local stack says of a key of a secret; the
         # schema of AWS replaces a secret for its name alone, which has none.
         assert changes[name]["Action"] == "Modify"
         assert changes[name]["Replacement"] in {"False", "Conditional"}, name
-    world.cloudformation.delete_change_set(StackName=STACK, ChangeSetName="all")
+
+    # The others put existing ones in their place: they leave the stack, and
+    # their deletion policy has them stay.
+    existing = {
+        "ExistingBucketName": "there-already",
+        "ExistingTableName": "there-already",
+        "TokenSecretArn": f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:there-already-AbCdEf",
+    }
+    changes = changes_by(world, existing)
+    # The local stack does not list what a condition removes; AWS does.
+    assert {changes[name]["Action"] for name in KEPT if name in changes} <= {"Remove"}
+    template = world.cloudformation.get_template(StackName=STACK, TemplateStage="Original")["TemplateBody"]
+    template = template if isinstance(template, dict) else yaml.load(template, Loader)
+    for name in KEPT:
+        assert template["Resources"][name]["DeletionPolicy"] == "RetainExceptOnCreate"
+    # An owner is told of an existing bucket alone.
+    assert template["Parameters"].keys() == changed.keys() | existing.keys() | {"BucketOwnerAccountId"}
     assert world.resources() == before
 
 
