@@ -44,7 +44,7 @@ def certificate(folder: Path) -> tuple[Path, Path, Path]:
 
 
 class LocalStack:
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, program: Path = Path(__file__).with_name("run_ministack.py")):
         self.ca, cert, key = certificate(folder)
         port = free_port()
         self.url = f"https://127.0.0.1:{port}"
@@ -70,7 +70,7 @@ class LocalStack:
         python = ROOT / ".venv/stack/bin/python"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [python, Path(__file__).with_name("run_ministack.py")],
+                [python, program],
                 env=clean | setup,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
