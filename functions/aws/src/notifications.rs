@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use aws_sdk_s3::types::Object;
 use aws_sdk_sns::types::PublishBatchRequestEntry;
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
 use jiff::Timestamp;
@@ -94,6 +95,17 @@ pub struct Found {
     modified: Timestamp,
 }
 
+impl Found {
+    /// `None` for what is no object of events.
+    fn of(object: Object) -> Option<Self> {
+        let key = object.key.filter(|key| key.ends_with(SUFFIX))?;
+        let size = object.size.and_then(|size| u64::try_from(size).ok())?;
+        let etag = object.e_tag?.trim_matches('"').to_owned();
+        let modified = Timestamp::from_second(object.last_modified?.secs()).ok()?;
+        Some(Self { key, size, etag, modified })
+    }
+}
+
 /// The bucket of a lake, to tell of its objects.
 #[derive(Debug)]
 pub struct Lake {
@@ -131,28 +143,35 @@ impl Lake {
         self.prefix.feed(feed)
     }
 
-    /// The objects of a feed on a day, of all accounts, in the order of their keys.
+    /// The objects of a feed from one day to another, of all accounts, in the
+    /// order of their keys.
     ///
     /// # Errors
     ///
     /// The bucket cannot be listed.
-    pub async fn objects(&self, feed: Feed, day: Day) -> Result<Vec<Found>, NotificationError> {
-        let prefix = format!("{}{day}/", self.of_feed(feed));
+    pub async fn objects(
+        &self,
+        feed: Feed,
+        from: Day,
+        to: Day,
+    ) -> Result<Vec<Found>, NotificationError> {
+        let prefix = self.of_feed(feed);
+        // A key comes after what it starts with.
+        let (first, end) = (format!("{prefix}{from}/"), format!("{prefix}{}/", Day::of(to.end())));
         let request = self.s3.list_objects_v2().bucket(&self.bucket).prefix(prefix);
-        let request = request.set_expected_bucket_owner(self.owner.clone());
+        let request = request.start_after(first).set_expected_bucket_owner(self.owner.clone());
         let mut pages = request.into_paginator().send();
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| {
                 failed("s3:ListBucket", &format!("bucket `{}`", self.bucket), error)
             })?;
-            found.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| {
-                let key = object.key.filter(|key| key.ends_with(SUFFIX))?;
-                let size = object.size.and_then(|size| u64::try_from(size).ok())?;
-                let etag = object.e_tag?.trim_matches('"').to_owned();
-                let seconds = object.last_modified?.secs();
-                Some(Found { key, size, etag, modified: Timestamp::from_second(seconds).ok()? })
-            }));
+            for object in page.contents.unwrap_or_default() {
+                if object.key.as_ref().is_some_and(|key| *key >= end) {
+                    return Ok(found);
+                }
+                found.extend(Found::of(object));
+            }
         }
         Ok(found)
     }

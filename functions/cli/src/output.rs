@@ -84,7 +84,6 @@ pub(crate) fn summary(report: &Report) {
         for (number, what) in [
             (stream.quarantined, "records went to quarantine"),
             (stream.future_events, "events are dated in the future"),
-            (stream.unfamiliar_events, "events hold a field or an action that is new"),
         ] {
             if number > 0 {
                 say(format_args!("warning: {}: {} {what}", stream.stream(), count(number)));

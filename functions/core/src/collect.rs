@@ -567,7 +567,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             self.report.unfamiliar_events += unfamiliar;
             if unfamiliar > 0 {
                 tracing::warn!(
-                    "{unfamiliar} events of `{}` hold what this version does not know: {things}",
+                    "`{}` has what is not known to this version, in {unfamiliar} of its events: {things}",
                     self.stream
                 );
             }

@@ -10,13 +10,12 @@ use std::time::Instant;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use oplake_aws::notifications::{
-    Address, BATCH, Found, Lake, NotificationError, Sender, Shape, Subscription, in_envelope,
+    Address, BATCH, Found, Lake, Sender, Shape, Subscription, in_envelope,
 };
 use oplake_aws::sdk;
 use oplake_core::checkpoint::CommitId;
 use oplake_core::error::{BoxError, chain};
 use oplake_core::feed::Feed;
-use oplake_core::partition::Day;
 
 use crate::args::{Place, ReplayArgs};
 use crate::command::Ended;
@@ -43,7 +42,7 @@ pub(crate) async fn run(args: ReplayArgs, now: Timestamp) -> Ended {
     let mut objects = Vec::new();
     let mut rows = Vec::new();
     for feed in args.feeds.0 {
-        let mut found = of_days(&lake, feed, args.from, args.to).await?;
+        let mut found = lake.objects(feed, args.from, args.to).await?;
         let all = found.len();
         if let Some(journal) = &journal {
             found.retain(|object| !journal.sent.contains(&object.key));
@@ -99,22 +98,6 @@ pub(crate) async fn run(args: ReplayArgs, now: Timestamp) -> Ended {
     bar.finish_and_clear();
     say(format_args!("told {} of {} objects", args.target, count(objects.len() as u64)));
     Ok(ExitCode::SUCCESS)
-}
-
-/// The objects of a feed from one day to another.
-async fn of_days(
-    lake: &Lake,
-    feed: Feed,
-    from: Day,
-    to: Day,
-) -> Result<Vec<Found>, NotificationError> {
-    let mut found = Vec::new();
-    let mut day = from;
-    while day <= to {
-        found.append(&mut lake.objects(feed, day).await?);
-        day = Day::of(day.end());
-    }
-    Ok(found)
 }
 
 /// A queue that is for one feed must not get another: its reader would take it
