@@ -11,6 +11,7 @@ SHELL := bash
 CARGO ?= cargo
 SAM_ENV := env -u AWS_PROFILE AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0
 TEMPLATES := template.yaml infra/athena.yaml
+SIEM_TEMPLATES := $(wildcard infra/siem/*.yaml infra/siem/*/*.yaml)
 # Where the function runs, and so what the dependency checks look at.
 TARGETS := --target x86_64-unknown-linux-gnu --target aarch64-unknown-linux-gnu
 # Starts the local stack for the rest of a command. One that was there before is
@@ -34,12 +35,17 @@ demo: ## Collect simulated events into a local lake; no AWS, no 1Password
 
 ARCH ?= x86_64
 TARGET := $(if $(filter arm64,$(ARCH)),aarch64,x86_64)-unknown-linux-gnu
-# The same bytes, wherever the clone and the home directory are.
-REPRODUCIBLE = RUSTFLAGS="--remap-path-prefix=$$PWD=/src --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo"
+# The same bytes, wherever the clone and the home directory are; parted by a
+# character that no path has.
+REPRODUCIBLE = CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$$PWD=/src"$$'\x1f'"--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo"
 
 .PHONY: build
 build: .venv/sam/requirements.txt .venv/build/requirements.txt ## Build the function for Lambda; ARCH=arm64 for the other processor
-	@if [[ ! -d $$(rustc --print sysroot)/lib/rustlib/$(TARGET) ]]; then rustup target add $(TARGET); fi
+	@sysroot=$$(rustc --print sysroot); \
+	if [[ ! -d $$sysroot/lib/rustlib/$(TARGET) ]]; then \
+		command -v rustup >/dev/null || { echo "error: this Rust has no standard library for $(TARGET): install it, or use rustup" >&2; exit 1; }; \
+		rustup target add $(TARGET); \
+	fi
 	@echo "==> build: for $(ARCH); the first one compiles all dependencies optimised, which takes minutes"
 	@PATH="$$PWD/.venv/build/bin:$$PATH" $(REPRODUCIBLE) $(SAM_ENV) .venv/sam/bin/sam build --parameter-overrides Architecture=$(ARCH)
 
@@ -47,8 +53,13 @@ build: .venv/sam/requirements.txt .venv/build/requirements.txt ## Build the func
 package: build ## Make what a release holds, in dist/; ARCH=arm64 for the other processor
 	@infra/package --arch $(ARCH)
 
-# Parameters that are not given keep what they were.
+# A JSON object, or a list as CloudFormation's. Parameters that are not given keep
+# what they were, but for the processor.
 PARAMETERS ?=
+# SAM reads parameters from YAML, which JSON is, and objects alone.
+AS_OBJECT := import json, sys; told = json.load(open(sys.argv[1])); \
+	told = told if isinstance(told, dict) else {one["ParameterKey"]: one["ParameterValue"] for one in told}; \
+	json.dump({key: value for key, value in told.items() if key != "Architecture"}, open(".aws-sam/parameters.yaml", "w"))
 
 .PHONY: deploy
 deploy: ## Build, check and deploy; PARAMETERS=FILE.json for others than the defaults, ARCH=arm64
@@ -57,7 +68,12 @@ deploy: ## Build, check and deploy; PARAMETERS=FILE.json for others than the def
 		$(CARGO) run --locked --quiet -p oplake-cli --bin oplake -- check --stack-parameters "$(PARAMETERS)"; \
 	fi
 	@$(MAKE) --no-print-directory build
-	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy --parameter-overrides $(PARAMETERS:%=file://%) Architecture=$(ARCH)
+	@if [[ -n "$(PARAMETERS)" ]]; then python3 -c '$(AS_OBJECT)' "$(PARAMETERS)"; fi
+	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy --parameter-overrides $(if $(PARAMETERS),file://.aws-sam/parameters.yaml) Architecture=$(ARCH)
+
+.PHONY: splunk-app
+splunk-app: ## Pack the Splunk app of infra/siem/splunk into dist/
+	@infra/siem/splunk/package.py
 
 .PHONY: ci
 ci: fmt core-is-pure template clippy doc test ## Run every check, cheapest first, as CI does
@@ -96,9 +112,9 @@ core-is-pure: ## Check that the core knows nothing of AWS, and that there is one
 template: .venv/sam/requirements.txt .venv/policy/requirements.txt ## Check the templates with SAM CLI, cfn-lint and checkov
 	@echo "==> template: are the templates what SAM and CloudFormation accept?"
 	@for template in $(TEMPLATES); do $(SAM_ENV) .venv/sam/bin/sam validate --lint --template "$$template"; done
-	@.venv/sam/bin/cfn-lint $(TEMPLATES)
+	@.venv/sam/bin/cfn-lint $(TEMPLATES) $(SIEM_TEMPLATES)
 	@infra/athena/generate.py --check
-	@.venv/policy/bin/checkov --framework cloudformation --compact --quiet --skip-download $(TEMPLATES:%=--file %)
+	@.venv/policy/bin/checkov --framework cloudformation --compact --quiet --skip-download $(TEMPLATES:%=--file %) $(SIEM_TEMPLATES:%=--file %)
 
 .PHONY: clippy
 clippy: ## Lint the Rust code; a warning is an error
@@ -123,15 +139,17 @@ test: ## Run every suite, with the local stack
 	else \
 		$(CARGO) test --locked --workspace --lib --bins --tests --no-fail-fast; \
 	fi
-	@$(MAKE) --no-print-directory test-athena test-deploy
+	@$(MAKE) --no-print-directory test-athena test-deploy test-siem
 
-# Both with the programs that the suites have built.
+# All with the programs that the suites have built.
 .PHONY: test-athena
 test-athena: .venv/athena/requirements.txt
 	@echo "==> test-athena: do the views and the saved queries find what the collector writes?"
 	@programs=$${CARGO_TARGET_DIR:-target}/debug; \
 	OPLAKE=$$programs/oplake EVENTS_API_SIMULATOR=$$programs/events-api-simulator \
 		.venv/athena/bin/python -m pytest tests/athena
+	@echo "==> test-athena: do the costs follow from what was counted?"
+	@.venv/athena/bin/python -m pytest --quiet tests/cost
 
 .PHONY: test-deploy
 test-deploy: .venv/sam/requirements.txt .venv/deploy/requirements.txt
@@ -140,6 +158,14 @@ test-deploy: .venv/sam/requirements.txt .venv/deploy/requirements.txt
 	@programs=$$(realpath $${CARGO_TARGET_DIR:-target})/debug; cd tests/deploy; \
 	COLLECTOR=$$programs/collector EVENTS_API_SIMULATOR=$$programs/events-api-simulator \
 		../../.venv/deploy/bin/python -m pytest
+
+.PHONY: test-siem
+test-siem: .venv/sam/requirements.txt .venv/siem/requirements.txt
+	@echo "==> test-siem: does each SIEM get every event, as its documentation says that it reads?"
+	@tests/stack/setup
+	@programs=$$(realpath $${CARGO_TARGET_DIR:-target})/debug; cd tests/siem; \
+	COLLECTOR=$$programs/collector OPLAKE=$$programs/oplake EVENTS_API_SIMULATOR=$$programs/events-api-simulator \
+		../../.venv/siem/bin/python -m pytest
 
 # Not by nextest, which ends a test after minutes. A schedule takes two cores
 # about 10 ms.
@@ -153,6 +179,20 @@ chaos: ## Upset real processes for 200 rounds; OPLAKE_ROUNDS=n, OPLAKE_SEED=n fo
 	@$(WITH_STACK) \
 	$(CARGO) build --locked -p collector -p oplake-cli --bins; \
 	OPLAKE_ROUNDS=$${OPLAKE_ROUNDS:-200} $(CARGO) test --locked -p oplake-tests --test chaos -- --nocapture
+
+# `--quick` for one small run of each, which writes nothing.
+BENCH ?=
+
+.PHONY: bench
+bench: ## Measure, and write the tables of docs/benchmarks.md; BENCH=--quick to try it
+	@$(CARGO) build --locked --release -p collector -p oplake-cli -p events-api-simulator --bins
+	@tests/stack/setup
+	@$(WITH_STACK) \
+	tests/bench/run.py $(BENCH)
+
+.PHONY: bench-check
+bench-check: ## Count the instructions of the pipeline against the baseline; needs valgrind
+	@tests/bench/check.py
 
 .PHONY: stack
 stack: ## Start the local stack and leave it running
@@ -178,7 +218,8 @@ clean-venv: stack-stop ## Remove the Python tools, stopping the local stack
 .venv/policy/requirements.txt: infra/requirements-policy.txt
 .venv/athena/requirements.txt: tests/athena/requirements.txt
 .venv/deploy/requirements.txt: tests/deploy/requirements.txt tests/athena/requirements.txt
-.venv/sam/requirements.txt .venv/build/requirements.txt .venv/policy/requirements.txt .venv/athena/requirements.txt .venv/deploy/requirements.txt:
+.venv/siem/requirements.txt: tests/siem/requirements.txt tests/deploy/requirements.txt tests/athena/requirements.txt
+.venv/sam/requirements.txt .venv/build/requirements.txt .venv/policy/requirements.txt .venv/athena/requirements.txt .venv/deploy/requirements.txt .venv/siem/requirements.txt:
 	@echo "installing the tools of $< into $(@D)"
 	@rm -rf $(@D)
 	@python3 -m venv $(@D)

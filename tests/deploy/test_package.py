@@ -112,7 +112,8 @@ def test_it_deploys_by_the_aws_command_alone(release, tmp_path_factory):
         template = "template-x86_64.yaml"
         cloudformation("package", "--template-file", template, "--s3-bucket", "releases", "--output-template-file", packaged)
         assert "s3://releases/" in packaged.read_text()
-        cloudformation("deploy", "--template-file", packaged, "--stack-name", STACK, "--capabilities", "CAPABILITY_IAM")
+        store = ["--s3-bucket", "releases"]
+        cloudformation("deploy", "--template-file", packaged, *store, "--stack-name", STACK, "--capabilities", "CAPABILITY_IAM")
 
         (stack,) = local.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}

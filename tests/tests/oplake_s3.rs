@@ -426,13 +426,29 @@ async fn a_queue_is_told_of_the_objects_of_its_feed_once() {
     keys.sort();
     assert_eq!(keys, expected);
 
+    // One day of them, and of that what was written before the collection.
+    let day = &expected[1]["onepassword/v1/audit_events/".len()..][..10];
+    let of_day = expected.iter().filter(|key| key.contains(&format!("/{day}/"))).count();
+    let (archive, other) = (format!("s3://{}", world.bucket), folder.path().join("day"));
+    let mut arguments = vec!["replay", "--archive", &archive, "--from", day, "--to", day];
+    arguments.extend(["--target", &consumer.url, "--feeds", "audit_events", "--journal"]);
+    arguments.push(other.to_str().unwrap());
+    let early = [&arguments[..], &["--written-before", "1h"]].concat();
+    for (arguments, sent) in [(&early, 0), (&arguments, of_day)] {
+        let ended = world.oplake(arguments, &[]).await;
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+        let keys = consumer.take_keys().await;
+        assert_eq!(keys.len(), sent);
+        assert!(keys.iter().all(|key| key.contains(day)), "{keys:?}");
+    }
+
     // Once more: nothing is left. Another target: not with this journal.
     let again = world.replay(&consumer.url, &audit).await;
     assert_eq!(again.status.code(), Some(0), "{again:?}");
     assert_eq!(consumer.take().await, Vec::<Value>::new());
     let topic = world.replay(&consumer.topic, &audit).await;
     assert_eq!(topic.status.code(), Some(2), "{topic:?}");
-    assert!(errors(&topic).contains("give another file"), "{}", errors(&topic));
+    assert!(errors(&topic).contains("give another one"), "{}", errors(&topic));
 }
 
 #[tokio::test]
@@ -446,7 +462,8 @@ async fn a_replay_goes_on_where_a_crash_ended_it() {
     // Two were noted; the third line was being written.
     let (noted, left) = expected.split_at(2);
     let cut = &left[0][..left[0].len() / 2];
-    std::fs::write(&journal, format!("{}\n{}\n{cut}", consumer.url, noted.join("\n"))).unwrap();
+    let about = format!("s3://{}/onepassword/v1/ to {}", world.bucket, consumer.url);
+    std::fs::write(&journal, format!("{about}\n{}\n{cut}", noted.join("\n"))).unwrap();
     let arguments = ["--feeds", "item_usages", "--journal", journal.to_str().unwrap()];
     let sent = world.replay(&consumer.url, &arguments).await;
     assert_eq!(sent.status.code(), Some(0), "{sent:?}");

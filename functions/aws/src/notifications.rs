@@ -15,14 +15,14 @@ use aws_sdk_s3::types::Object;
 use aws_sdk_sns::types::PublishBatchRequestEntry;
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
 use jiff::Timestamp;
-use oplake_core::error::BoxError;
+use oplake_core::error::{BoxError, chain};
 use oplake_core::feed::Feed;
 use oplake_core::partition::{Day, Prefix};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Kind};
-use crate::s3::{SUFFIX, client};
+use crate::s3::{SUFFIX, advice, client};
 
 /// Messages that one call sends, the most that SQS and SNS take.
 pub const BATCH: usize = 10;
@@ -68,19 +68,42 @@ fn failed(
 ) -> NotificationError {
     let Failure { kind, source } = failure.into();
     let subject = subject.to_owned();
-    let unusable =
-        |reason: String, subject, source| NotificationError::Unusable { subject, reason, source };
-    match kind {
-        Kind::Setup(reason) => unusable(reason, subject, source),
-        Kind::Answer { status, code, .. } => match status {
-            _ if code.contains("NonExistent") || code.starts_with("NoSuch") || status == 404 => {
-                unusable("there is none of this name in the region".to_owned(), subject, source)
-            }
-            401 | 403 => unusable(format!("allow {operation}"), subject, source),
-            400..=499 => unusable(format!("AWS refuses {operation}"), subject, source),
-            _ => NotificationError::Failed { operation, subject, source },
-        },
-        Kind::Unknown => NotificationError::Failed { operation, subject, source },
+    let reason = match kind {
+        Kind::Setup(reason) => Some(reason),
+        Kind::Answer { status, code, region, .. } => {
+            reason(operation, status, &code, region.as_deref())
+        }
+        Kind::Unknown => None,
+    };
+    match reason {
+        Some(reason) => NotificationError::Unusable { subject, reason, source },
+        None => NotificationError::Failed { operation, subject, source },
+    }
+}
+
+impl NotificationError {
+    fn is_of_topic(&self) -> bool {
+        let (Self::Unusable { subject, .. } | Self::Failed { subject, .. }) = self;
+        subject.starts_with("topic ")
+    }
+}
+
+/// What the operator can do about an answer; `None` if it passes by itself.
+fn reason(operation: &str, status: u16, code: &str, region: Option<&str>) -> Option<String> {
+    let of_bucket = operation.starts_with("s3:").then(|| advice(status, code, region)).flatten();
+    let has = |parts: &[&str]| parts.iter().any(|part| code.contains(part));
+    if of_bucket.is_some() {
+        of_bucket
+    } else if status == 429 || has(&["Throttl", "OverLimit"]) {
+        None
+    } else if status == 404 || has(&["NonExistent", "NotFound"]) {
+        Some("there is none of this name in the region".to_owned())
+    } else if matches!(status, 401 | 403) || has(&["AccessDenied", "Authorization"]) {
+        Some(format!("allow {operation}"))
+    } else if (400..500).contains(&status) {
+        Some(format!("AWS refuses {operation}"))
+    } else {
+        None
     }
 }
 
@@ -91,8 +114,9 @@ pub struct Found {
     pub key: String,
     /// Its size in bytes.
     pub size: u64,
+    /// When it was written.
+    pub modified: Timestamp,
     etag: String,
-    modified: Timestamp,
 }
 
 impl Found {
@@ -102,7 +126,7 @@ impl Found {
         let size = object.size.and_then(|size| u64::try_from(size).ok())?;
         let etag = object.e_tag?.trim_matches('"').to_owned();
         let modified = Timestamp::from_second(object.last_modified?.secs()).ok()?;
-        Some(Self { key, size, etag, modified })
+        Some(Self { key, size, modified, etag })
     }
 }
 
@@ -202,11 +226,15 @@ impl Lake {
 
 /// The partition of AWS that a region is in.
 fn partition(region: &str) -> &'static str {
-    match region.split_once('-') {
-        Some(("cn", _)) => "aws-cn",
-        Some(("us", rest)) if rest.starts_with("gov-") => "aws-us-gov",
-        _ => "aws",
-    }
+    const PARTITIONS: [(&str, &str); 5] = [
+        ("cn-", "aws-cn"),
+        ("eusc-", "aws-eusc"),
+        ("us-gov-", "aws-us-gov"),
+        ("us-iso-", "aws-iso"),
+        ("us-isob-", "aws-iso-b"),
+    ];
+    let found = PARTITIONS.iter().find(|(start, _)| region.starts_with(start));
+    found.map_or("aws", |(_, partition)| partition)
 }
 
 /// How a message stands in a queue.
@@ -290,12 +318,12 @@ impl Sender {
     }
 
     /// By which topic the queue gets its messages, as far as its policy names
-    /// one. A topic has none.
+    /// one that may be looked at. A topic has none.
     ///
     /// # Errors
     ///
-    /// The queue, or its topic's subscriptions, cannot be looked at; or a filter
-    /// is not one of key prefixes alone.
+    /// The queue cannot be looked at; or a filter is not one of key prefixes
+    /// alone.
     pub async fn subscription(&self) -> Result<Option<Subscription>, NotificationError> {
         let Address::Queue(url) = &self.address else { return Ok(None) };
         let subject = format!("queue `{url}`");
@@ -309,8 +337,13 @@ impl Sender {
         let Some(arn) = attributes.remove(&QueueAttributeName::QueueArn) else { return Ok(None) };
         let policy = attributes.remove(&QueueAttributeName::Policy).unwrap_or_default();
         for topic in topics(&policy) {
-            if let Some(found) = self.subscription_of(&topic, &arn).await? {
-                return Ok(Some(found));
+            match self.subscription_of(&topic, &arn).await {
+                Ok(None) => {}
+                // Of a topic that is gone, or somebody else's, nobody here can say more.
+                Err(error @ NotificationError::Unusable { .. }) if error.is_of_topic() => {
+                    tracing::warn!("{}", chain(&error));
+                }
+                found => return found,
             }
         }
         Ok(None)
@@ -328,14 +361,17 @@ impl Sender {
             let page =
                 page.map_err(|error| failed("sns:ListSubscriptionsByTopic", &subject, error))?;
             let ours = page.subscriptions().iter().find(|found| found.endpoint() == Some(queue));
-            let Some(arn) = ours.and_then(|found| found.subscription_arn()) else { continue };
+            let arn = ours.and_then(|found| found.subscription_arn());
+            // One that is still to be confirmed has no ARN yet.
+            let Some(arn) = arn.filter(|arn| arn.starts_with("arn:")) else { continue };
             let asked = self.sns.get_subscription_attributes().subscription_arn(arn).send().await;
             let asked =
                 asked.map_err(|error| failed("sns:GetSubscriptionAttributes", &subject, error))?;
             let attributes = asked.attributes.unwrap_or_default();
             let is_raw = attributes.get("RawMessageDelivery").is_some_and(|value| value == "true");
             let shape = if is_raw { Shape::Raw } else { Shape::Sns };
-            let prefixes = attributes.get("FilterPolicy").map(|policy| {
+            let policy = attributes.get("FilterPolicy").filter(|policy| policy.as_str() != "{}");
+            let prefixes = policy.map(|policy| {
                 prefixes(policy).ok_or_else(|| NotificationError::Unusable {
                     subject: format!("queue `{}`", self.address),
                     reason: "its filter is not one of key prefixes alone: nobody here can tell what it lets through"
@@ -362,6 +398,10 @@ impl Sender {
         taken: &mut BTreeSet<usize>,
     ) -> Result<(), NotificationError> {
         let mut wait = WAIT;
+        let (operation, subject) = match &self.address {
+            Address::Queue(url) => ("sqs:SendMessage", format!("queue `{url}`")),
+            Address::Topic(arn) => ("sns:Publish", format!("topic `{arn}`")),
+        };
         for attempt in 1.. {
             let left: Vec<_> = (0..messages.len()).filter(|index| !taken.contains(index)).collect();
             if left.is_empty() {
@@ -371,11 +411,11 @@ impl Sender {
                 Address::Queue(url) => self.to_queue(url, messages, &left, taken).await?,
                 Address::Topic(arn) => self.to_topic(arn, messages, &left, taken).await?,
             };
-            let Some(Refused { code, is_ours }) = refused else { break };
-            let (operation, subject) = match &self.address {
-                Address::Queue(url) => ("sqs:SendMessage", format!("queue `{url}`")),
-                Address::Topic(arn) => ("sns:Publish", format!("topic `{arn}`")),
-            };
+            if left.iter().all(|index| taken.contains(index)) {
+                break;
+            }
+            let Refused { code, is_ours } =
+                refused.unwrap_or_else(|| Refused::new("the answer has no word of it", false));
             if is_ours {
                 let reason = format!("AWS refuses {operation}");
                 return Err(NotificationError::Unusable { subject, reason, source: code.into() });
@@ -487,7 +527,8 @@ pub fn in_envelope(message: &str, topic: &str, now: Timestamp, id: &str) -> Stri
 fn topics(policy: &str) -> BTreeSet<String> {
     fn visit(value: &Value, found: &mut BTreeSet<String>) {
         match value {
-            Value::String(text) if text.contains(":sns:") => {
+            // A pattern names no topic.
+            Value::String(text) if text.contains(":sns:") && !text.contains(['*', '?']) => {
                 found.insert(text.clone());
             }
             Value::Array(values) => values.iter().for_each(|value| visit(value, found)),
@@ -521,6 +562,7 @@ fn prefixes(policy: &str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stub::stub;
 
     #[test]
     fn an_address_is_a_queue_or_a_topic() {
@@ -566,10 +608,63 @@ mod tests {
     fn the_topics_of_a_policy_are_found_wherever_they_stand() {
         let policy = r#"{"Statement":[
             {"Principal":{"Service":"sns.amazonaws.com"},"Action":"sqs:SendMessage",
-             "Condition":{"ArnEquals":{"aws:SourceArn":["arn:aws:sns:r:1:a","arn:aws:sns:r:1:b"]}}},
+             "Condition":{"ArnEquals":{"aws:SourceArn":["arn:aws:sns:r:1:a","arn:aws:sns:r:1:b","arn:aws:sns:*:1:*"]}}},
             {"Effect":"Deny","Principal":"*"}]}"#;
         let expected = ["arn:aws:sns:r:1:a", "arn:aws:sns:r:1:b"].map(str::to_owned);
         assert_eq!(topics(policy), BTreeSet::from(expected));
         assert_eq!(topics(""), BTreeSet::new());
+    }
+
+    #[test]
+    fn an_answer_is_told_by_who_can_do_something() {
+        for (operation, status, code, expected) in [
+            ("sqs:SendMessage", 400, "AWS.SimpleQueueService.NonExistentQueue", "there is none"),
+            ("sns:Publish", 404, "NotFound", "there is none"),
+            ("sqs:SendMessage", 400, "AccessDeniedException", "allow sqs:SendMessage"),
+            ("sns:Publish", 403, "AuthorizationError", "allow sns:Publish"),
+            ("sns:Publish", 400, "InvalidParameter", "AWS refuses sns:Publish"),
+            ("s3:ListBucket", 301, "", "the bucket is in another region"),
+            ("sns:Publish", 429, "Throttled", "nothing"),
+            ("sqs:SendMessage", 400, "OverLimit", "nothing"),
+            ("sqs:SendMessage", 400, "ThrottlingException", "nothing"),
+            ("sqs:SendMessage", 503, "", "nothing"),
+        ] {
+            let told = reason(operation, status, code, None);
+            let told = told.as_deref().unwrap_or("nothing");
+            assert!(told.starts_with(expected), "{status} {code}: {told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_batch_leaves_is_sent_again_until_it_is_taken() {
+        let calls = std::sync::atomic::AtomicU32::new(0);
+        let config = stub(move |_, _| {
+            let answer = match calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+                0 => {
+                    r#"{"Successful":[{"Id":"0","MessageId":"m","MD5OfMessageBody":""}],
+                        "Failed":[{"Id":"1","SenderFault":false,"Code":"InternalError"}]}"#
+                }
+                // Not a word of it.
+                1 => r#"{"Successful":[],"Failed":[]}"#,
+                2 => {
+                    r#"{"Successful":[{"Id":"1","MessageId":"m","MD5OfMessageBody":""}],"Failed":[]}"#
+                }
+                _ => {
+                    r#"{"Successful":[],"Failed":[{"Id":"0","SenderFault":true,"Code":"TooLong"}]}"#
+                }
+            };
+            (200, vec![("content-type", "application/x-amz-json-1.0")], answer)
+        });
+        let address = Address::Queue("https://sqs.eu-west-1.amazonaws.com/1/q".to_owned());
+        let sender = Sender::new(&config.await, address);
+        let messages = ["a".to_owned(), "b".to_owned()];
+        let mut taken = BTreeSet::new();
+        sender.send(&messages, &mut taken).await.unwrap();
+        assert_eq!(taken, BTreeSet::from([0, 1]));
+
+        let mut taken = BTreeSet::new();
+        let refused = sender.send(&messages[..1], &mut taken).await.unwrap_err();
+        assert!(matches!(refused, NotificationError::Unusable { .. }), "{refused:?}");
+        assert_eq!(taken, BTreeSet::new());
     }
 }

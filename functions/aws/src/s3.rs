@@ -125,7 +125,7 @@ pub(crate) fn client(config: &SdkConfig) -> Client {
 }
 
 /// What the operator can do about an answer, apart from granting a permission.
-fn advice(status: u16, code: &str, region: Option<&str>) -> Option<String> {
+pub(crate) fn advice(status: u16, code: &str, region: Option<&str>) -> Option<String> {
     let wrong_region = matches!(
         code,
         "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException"

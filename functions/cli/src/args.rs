@@ -259,8 +259,8 @@ Examples:
   oplake replay --archive s3://my-lake --from 2026-03-01 --to 2026-03-31 --dry-run \\
       --target arn:aws:sns:eu-west-1:111122223333:my-topic
 
-The journal names what was sent: the same command again sends the rest. A crash between
-sending and noting repeats ten messages at most.
+The journal names what was sent: the same command again sends the rest. A crash, or an answer
+that is lost, may repeat ten messages.
 
 Exit status: 0 all was sent, 1 it ended before that, 2 wrong usage or configuration.";
 
@@ -289,6 +289,10 @@ pub(crate) struct ReplayArgs {
     /// Last day of the events
     #[arg(long, value_name = "yyyy-MM-dd")]
     pub(crate) to: Day,
+    /// Only objects that were written before this time, or that are older than this age: of
+    /// later ones the topic has told
+    #[arg(long, value_name = "TIME")]
+    pub(crate) written_before: Option<Since>,
     /// The queue or the topic
     #[arg(long, value_name = "QUEUE URL|TOPIC ARN")]
     pub(crate) target: Address,

@@ -2,6 +2,7 @@
 
 mod args;
 mod command;
+mod journal;
 mod output;
 mod ports;
 

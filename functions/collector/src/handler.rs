@@ -88,7 +88,8 @@ impl Collector {
         let ports = Ports { http, tokens: &tokens, checkpoints: &checkpoints, archive: &archive };
         let deadline = Instant::now() + left;
         let report = collect(ports, &settings, task, now, deadline, &|_| ()).await;
-        if report.failures().next().is_some() {
+        let expires = report.token_days_left.is_some_and(|days| days <= 0);
+        if expires || report.failures().next().is_some() {
             self.secret.forget();
         }
         if let Err(error) = write_emf(&report, &self.function, now, std::io::stdout().lock()) {

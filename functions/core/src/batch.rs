@@ -139,9 +139,9 @@ impl Batch {
         if event.time.duration_since(now) > FUTURE {
             self.future += 1;
         }
-        if let Some(thing) = &event.unfamiliar {
-            self.unfamiliar += 1;
-            if self.unfamiliar_things.len() < MAX_NAMED {
+        self.unfamiliar += u64::from(!event.unfamiliar.is_empty());
+        for thing in &event.unfamiliar {
+            if self.unfamiliar_things.len() < MAX_NAMED && !self.unfamiliar_things.contains(thing) {
                 self.unfamiliar_things.insert(thing.clone());
             }
         }
@@ -193,9 +193,13 @@ impl Batch {
         self.unfamiliar
     }
 
-    /// and some of what that is.
-    pub(crate) fn unfamiliar_things(&self) -> impl Iterator<Item = &str> {
-        self.unfamiliar_things.iter().map(|thing| &**thing)
+    /// and what that is, the first ten of it.
+    pub(crate) fn unfamiliar_things(&self) -> String {
+        let mut things: Vec<_> = self.unfamiliar_things.iter().map(|thing| &**thing).collect();
+        if things.len() == MAX_NAMED {
+            things.push("perhaps more");
+        }
+        things.join(", ")
     }
 
     /// The events that will be committed, by their fingerprints.

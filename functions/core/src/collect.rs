@@ -547,7 +547,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         self.quarantine(&batch).await?;
         let (events, duplicates, future) = (batch.events(), batch.duplicates(), batch.future());
         let unfamiliar = batch.unfamiliar();
-        let things = batch.unfamiliar_things().collect::<Vec<_>>().join(", ");
+        let things = batch.unfamiliar_things();
         let quarantined = batch.bad().len() as u64;
         let commit_id = CommitId::random();
         let (prefix, stream, id) =

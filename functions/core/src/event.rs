@@ -42,9 +42,9 @@ pub struct Event {
     pub time: Timestamp,
     /// Its identity.
     pub fingerprint: Fingerprint,
-    /// The first thing in it that is not in the API's reference, such as
+    /// The first few things in it that are not in the API's reference, such as
     /// "field `risk`" or "action `frobnicate`".
-    pub unfamiliar: Option<Box<str>>,
+    pub unfamiliar: Vec<Box<str>>,
 }
 
 impl Event {
@@ -101,11 +101,14 @@ impl Defect {
     }
 }
 
-/// The two fields that are read, and the first of all that is not known.
+/// Unfamiliar things of an event that are told.
+const MAX_UNFAMILIAR: usize = 4;
+
+/// The two fields that are read, and the first few of all that are not known.
 struct Fields {
     uuid: Option<Vec<u8>>,
     time: Result<Timestamp, Defect>,
-    unfamiliar: Option<Box<str>>,
+    unfamiliar: Vec<Box<str>>,
 }
 
 impl Fields {
@@ -131,7 +134,7 @@ impl<'de> Deserialize<'de> for Fields {
             // Where a key stands twice the last one counts, as it does for most readers.
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
                 let mut fields =
-                    Fields { uuid: None, time: Err(Defect::NoTimestamp), unfamiliar: None };
+                    Fields { uuid: None, time: Err(Defect::NoTimestamp), unfamiliar: Vec::new() };
                 while let Some(Key(key)) = map.next_key()? {
                     match &*key {
                         b"uuid" => {
@@ -145,7 +148,9 @@ impl<'de> Deserialize<'de> for Fields {
                                 map.next_value::<IgnoredAny>()?;
                                 unknown_field(name)
                             };
-                            fields.unfamiliar = fields.unfamiliar.or(thing);
+                            if fields.unfamiliar.len() < MAX_UNFAMILIAR {
+                                fields.unfamiliar.extend(thing);
+                            }
                         }
                     }
                 }
@@ -175,10 +180,13 @@ fn unknown_value(name: &[u8], value: &RawValue, known: &[&str]) -> Option<Box<st
     })
 }
 
-/// `kind` with `word`, unless that could be more than a word: it goes to the log.
+/// `kind` with `word`, unless that could be more than a word: it goes to the log,
+/// where no key, address or name of a person may stand.
 fn named(kind: &str, word: &[u8]) -> Box<str> {
-    let is_word = (1..=40).contains(&word.len())
-        && word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(byte));
+    let is_word = word.len() <= 32
+        && word.first().is_some_and(u8::is_ascii_lowercase)
+        && word.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+        && word.iter().filter(|byte| byte.is_ascii_digit()).count() <= 2;
     if is_word {
         format!("{kind} `{}`", String::from_utf8_lossy(word)).into()
     } else {
@@ -247,6 +255,9 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 #[must_use]
 pub fn compact(record: &Bytes) -> Bytes {
     let bytes: &[u8] = record;
+    if is_compact(bytes) {
+        return record.clone();
+    }
     let separators = !bytes.is_ascii();
     let mut line: Option<Vec<u8>> = None;
     // Everything before `kept` is in `line` already.
@@ -282,6 +293,19 @@ pub fn compact(record: &Bytes) -> Bytes {
             line.into()
         }
     }
+}
+
+/// Whether the JSON `bytes` surely are a line as they are: several times as fast
+/// as a look at each token. JSON has control characters only outside strings,
+/// and white space there has nothing, or more of it, or one of `{}[],:` on one
+/// side.
+#[expect(clippy::needless_bitwise_bool, reason = "without a branch, a vector at a time")]
+fn is_compact(bytes: &[u8]) -> bool {
+    let parts = |neighbour: Option<&u8>| neighbour.is_none_or(|byte| b" {}[],:".contains(byte));
+    !bytes.iter().fold(false, |found, byte| found | (*byte < b' '))
+        && memchr::memchr2(0xE2, 0xC2, bytes).is_none()
+        && memchr::memchr_iter(b' ', bytes)
+            .all(|at| at > 0 && !parts(bytes.get(at - 1)) && !parts(bytes.get(at + 1)))
 }
 
 /// The index after the closing quote of the string that starts at `start`.
@@ -353,19 +377,35 @@ mod tests {
     #[test]
     fn what_the_reference_lacks_is_named_if_it_is_a_word() {
         for (fields, expected) in [
-            (r#""action":"reveal","category":null,"object_type":"gva","session":{"new":1}"#, None),
-            (r#""risk":{"score":1}"#, Some("field `risk`")),
-            (r#""action":"frobnicate","risk":1"#, Some("action `frobnicate`")),
-            (r#""type":"mfa_\u006fk""#, Some("type `mfa_ok`")),
-            (r#""category":7"#, Some("category that is no text")),
-            (r#""action":"two words""#, Some("action with an odd name")),
             (
-                r#""eyJhbGciOiJFUzI1NiIsInR5cCI6IkpXVCJ9eyJhbGciO":1"#,
-                Some("field with an odd name"),
+                r#""action":"reveal","category":null,"object_type":"gva","session":{"new":1}"#,
+                &[][..],
+            ),
+            (r#""risk":{"score":1}"#, &["field `risk`"]),
+            (r#""risk":1,"action":"frobnicate"#, &["field `risk`", "action `frobnicate`"]),
+            (r#""type":"mfa_\u006fk"#, &["type `mfa_ok`"]),
+            (
+                r#""category":7,"action":"two words"#,
+                &["category that is no text", "action with an odd name"],
+            ),
+            (
+                r#""eyJhbGciOiJFUzI1NiIsInR5":1,"action":"A3-ABCDEF"#,
+                &["field with an odd name", "action with an odd name"],
+            ),
+            (
+                r#""action":"192.0.2.1","category":"jane.doe","type":"a1b2c3d4"#,
+                &["action with an odd name", "category with an odd name", "type with an odd name"],
+            ),
+            (
+                r#""a":1,"b":1,"c":1,"d":1,"e":1,"action":"view"#,
+                &["field `a`", "field `b`", "field `c`", "field `d`"],
             ),
         ] {
-            let record = format!(r#"{{"timestamp":"2026-01-02T03:04:05Z",{fields}}}"#);
-            assert_eq!(read(&record).unwrap().unfamiliar.as_deref(), expected, "{fields}");
+            // The last text of each is closed here.
+            let end = if fields.ends_with('}') { "" } else { "\"" };
+            let record = format!(r#"{{"timestamp":"2026-01-02T03:04:05Z",{fields}{end}}}"#);
+            let told: Vec<_> = read(&record).unwrap().unfamiliar;
+            assert_eq!(told.iter().map(|thing| &**thing).collect::<Vec<_>>(), expected, "{fields}");
         }
     }
 

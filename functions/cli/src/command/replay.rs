@@ -1,17 +1,12 @@
 //! `oplake replay`
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use oplake_aws::notifications::{
-    Address, BATCH, Found, Lake, Sender, Shape, Subscription, in_envelope,
-};
+use oplake_aws::notifications::{Address, BATCH, Lake, Sender, Shape, Subscription, in_envelope};
 use oplake_aws::sdk;
 use oplake_core::checkpoint::CommitId;
 use oplake_core::error::{BoxError, chain};
@@ -19,6 +14,7 @@ use oplake_core::feed::Feed;
 
 use crate::args::{Place, ReplayArgs};
 use crate::command::Ended;
+use crate::journal::Journal;
 use crate::output::{LINE_EVERY, count, say, table};
 
 pub(crate) async fn run(args: ReplayArgs, now: Timestamp) -> Ended {
@@ -28,6 +24,7 @@ pub(crate) async fn run(args: ReplayArgs, now: Timestamp) -> Ended {
     if args.from > args.to {
         return Err(format!("--from {} is after --to {}", args.from, args.to).into());
     }
+    let about = format!("s3://{bucket}/{} to {}", args.prefix, args.target);
     let aws = sdk::load(args.ca_file.as_deref()).await?;
     let lake = Lake::open(&aws, bucket, args.prefix, args.bucket_owner).await?;
     let sender = Sender::new(&aws, args.target.clone());
@@ -35,18 +32,24 @@ pub(crate) async fn run(args: ReplayArgs, now: Timestamp) -> Ended {
     refuse_other_feeds(&lake, &args.feeds.0, subscription.as_ref())?;
     let writer = Writer::new(&args.target, args.shape, subscription)?;
 
+    // Without a journal it is a dry run: the command line says so.
     let mut journal = match &args.journal {
-        Some(path) if !args.dry_run || path.exists() => Some(Journal::open(path, &args.target)?),
+        Some(path) if !args.dry_run => Some(Journal::open(path, &about)?),
         _ => None,
     };
+    let sent = match (&journal, &args.journal) {
+        (Some(journal), _) => journal.sent().clone(),
+        (None, Some(path)) => Journal::peek(path, &about)?,
+        (None, None) => HashSet::new(),
+    };
+    let before = args.written_before.map_or(Timestamp::MAX, |time| time.seen_from(now));
     let mut objects = Vec::new();
     let mut rows = Vec::new();
     for feed in args.feeds.0 {
         let mut found = lake.objects(feed, args.from, args.to).await?;
+        found.retain(|object| object.modified < before);
         let all = found.len();
-        if let Some(journal) = &journal {
-            found.retain(|object| !journal.sent.contains(&object.key));
-        }
+        found.retain(|object| !sent.contains(&object.key));
         let bytes = found.iter().map(|object| object.size).sum();
         rows.push(vec![
             feed.to_string(),
@@ -73,7 +76,8 @@ pub(crate) async fn run(args: ReplayArgs, now: Timestamp) -> Ended {
             batch.iter().map(|object| writer.write(lake.notification(object), now)).collect();
         let mut taken = BTreeSet::new();
         let ended = sender.send(&messages, &mut taken).await;
-        journal.note(taken.iter().filter_map(|index| batch.get(*index)))?;
+        let keys = taken.iter().filter_map(|index| Some(batch.get(*index)?.key.as_str()));
+        let noted = journal.note(keys);
         bar.inc(taken.len() as u64);
         if bar.is_hidden() && told.elapsed() >= LINE_EVERY {
             told = Instant::now();
@@ -83,10 +87,11 @@ pub(crate) async fn run(args: ReplayArgs, now: Timestamp) -> Ended {
                 count(objects.len() as u64)
             ));
         }
-        if let Err(error) = ended {
+        let failed = ended.err().map(|error| chain(&error));
+        if let Some(error) = failed.or_else(|| noted.err().map(|error| error.to_string())) {
             bar.finish_and_clear();
             let left = objects.len() as u64 - bar.position();
-            say(format_args!("error: {}", chain(&error)));
+            say(format_args!("error: {error}"));
             say(format_args!(
                 "{} sent, {} not: the same command again sends the rest",
                 count(bar.position()),
@@ -165,61 +170,5 @@ impl Writer {
                 in_envelope(&notification, topic, now, &CommitId::random().to_string())
             }
         }
-    }
-}
-
-/// What was sent where: the target, then a key a line.
-struct Journal {
-    file: File,
-    sent: HashSet<String>,
-}
-
-impl Journal {
-    /// Opens the journal at `path`, or begins it, and keeps others from it.
-    fn open(path: &Path, target: &Address) -> Result<Self, BoxError> {
-        let failed = |error: io::Error| format!("the journal {}: {error}", path.display());
-        let file = OpenOptions::new().read(true).append(true).create(true).open(path);
-        let mut file = file.map_err(failed)?;
-        if file.try_lock().is_err() {
-            return Err(format!("the journal {} is used by another replay", path.display()).into());
-        }
-        let mut lines = BufReader::new(&file);
-        let (mut sent, mut whole, mut line) = (HashSet::new(), 0, String::new());
-        let mut of = None;
-        while lines.read_line(&mut line).map_err(failed)? > 0 {
-            // A crash may have cut the last line.
-            let Some(text) = line.strip_suffix('\n') else { break };
-            whole += line.len() as u64;
-            match &of {
-                None => of = Some(text.to_owned()),
-                Some(_) => {
-                    sent.insert(text.to_owned());
-                }
-            }
-            line.clear();
-        }
-        file.set_len(whole).map_err(failed)?;
-        let target = target.to_string();
-        match of {
-            None => {
-                writeln!(file, "{target}").map_err(failed)?;
-            }
-            Some(other) if other != target => {
-                let path = path.display();
-                return Err(format!("the journal {path} is of {other}: give another file").into());
-            }
-            Some(_) => {}
-        }
-        file.seek(SeekFrom::End(0)).map_err(failed)?;
-        Ok(Self { file, sent })
-    }
-
-    /// Notes durably that the target was told of `objects`.
-    fn note<'a>(&mut self, objects: impl Iterator<Item = &'a Found>) -> Result<(), BoxError> {
-        for object in objects {
-            writeln!(self.file, "{}", object.key)?;
-        }
-        self.file.sync_data()?;
-        Ok(())
     }
 }
