@@ -473,7 +473,7 @@ def test_the_dashboard_asks_for_fields_and_metrics_that_exist():
         properties = widget["properties"]
         if widget["type"] == "log":
             query = properties["query"].split("|", 1)[1]
-            asked = set(re.findall(r"\b(?:account|feed|events|late_events|objects|error)\.\w+|\blag_seconds\b|\boutcome\b", query))
+            asked = set(re.findall(r"\b(?:account|feed|events|late_events|objects|pages|error)\.\w+|\blag_seconds\b|\boutcome\b", query))
             assert asked and asked <= fields, properties["title"]
         else:
             namespace = None
@@ -482,7 +482,7 @@ def test_the_dashboard_asks_for_fields_and_metrics_that_exist():
                 if namespace == "OnePasswordEventsLake":
                     assert f'"{metric[1]}"' in own, metric
     asked = " ".join(widget["properties"]["title"] for widget in widgets)
-    for word in ("Events by feed", "Lag", "Run time", "Failures", "Objects", "Bytes", "token expires", "Late"):
+    for word in ("Events by feed", "Lag", "Run time", "Failures", "Objects", "Bytes", "token expires", "Late", "Latency"):
         assert word in asked
 
 

@@ -626,6 +626,8 @@ async fn a_run_ends_before_its_deadline_and_the_next_goes_on() {
     assert_eq!(first["outcome"], "partial", "{first}");
     let committed = first["events"].as_u64().unwrap();
     assert!(committed > 0);
+    let (pages, wait) = (first["pages"].as_u64().unwrap(), first["wait_ms"].as_u64().unwrap());
+    assert!(wait >= 600 * pages, "{first}");
 
     let report = function.invoke(json!({}), LONG).await.unwrap();
     let second = &report["streams"][0];

@@ -19,7 +19,7 @@ impl Journal {
     /// Opens the journal about `about` at `path`, or begins it, and keeps others
     /// from it. A file that is about anything else stays as it is.
     pub(crate) fn open(path: &Path, about: &str) -> Result<Self, BoxError> {
-        let failed = |error| named(path, error);
+        let failed = |error: io::Error| named(path, &error);
         let file = OpenOptions::new().read(true).append(true).create(true).open(path);
         let mut file = file.map_err(failed)?;
         // A file system without locks has none to give.
@@ -47,7 +47,7 @@ impl Journal {
         match fs::read_to_string(path) {
             Ok(text) => Ok(parse(path, &text, about)?.0),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HashSet::new()),
-            Err(error) => Err(named(path, error)),
+            Err(error) => Err(named(path, &error)),
         }
     }
 
@@ -64,11 +64,11 @@ impl Journal {
             lines.push('\n');
         }
         let written = self.file.write_all(lines.as_bytes()).and_then(|()| self.file.sync_data());
-        written.map_err(|error| named(&self.path, error))
+        written.map_err(|error| named(&self.path, &error))
     }
 }
 
-fn named(path: &Path, error: io::Error) -> BoxError {
+fn named(path: &Path, error: &io::Error) -> BoxError {
     format!("the journal {}: {error}", path.display()).into()
 }
 

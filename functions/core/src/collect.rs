@@ -269,6 +269,7 @@ fn log(report: &StreamReport) {
                 objects.count = report.objects,
                 objects.size_bytes = report.bytes,
                 pages.count = report.pages,
+                pages.wait_ms = report.wait_ms,
                 duplicates.count = report.duplicates,
                 late_events.count = report.late_events,
                 quarantined.count = report.quarantined,
@@ -465,7 +466,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             };
             let date = page.date;
             api_now = Some(date);
-            self.report.pages += 1;
+            self.report.note_page(&page);
             let after = Position::Cursor(page.cursor.clone());
             let end = if !page.has_more {
                 Some(End::Complete(date))

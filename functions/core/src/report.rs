@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::events_api::Page;
 use crate::feed::{AccountName, Feed, Stream};
 use crate::lake::{Double, Unreadable};
 use crate::window::Window;
@@ -72,6 +73,8 @@ pub struct StreamReport {
     pub bytes: u64,
     /// Pages received.
     pub pages: u64,
+    /// Milliseconds that the API took to answer with them, one after the other.
+    pub wait_ms: u64,
     /// Events that were known already.
     pub duplicates: u64,
     /// Records put into quarantine.
@@ -137,6 +140,7 @@ impl StreamReport {
             objects: 0,
             bytes: 0,
             pages: 0,
+            wait_ms: 0,
             duplicates: 0,
             quarantined: 0,
             future_events: 0,
@@ -148,6 +152,11 @@ impl StreamReport {
             findings: None,
             error: None,
         }
+    }
+
+    pub(crate) fn note_page(&mut self, page: &Page) {
+        self.pages += 1;
+        self.wait_ms += u64::try_from(page.took.as_millis()).unwrap_or(u64::MAX);
     }
 
     /// The stream.

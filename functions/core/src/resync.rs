@@ -446,7 +446,7 @@ impl Pages {
     ) -> Result<Next, CollectError> {
         match self.fetched.recv().await {
             Some(Ok(Some(page))) => {
-                run.report.pages += 1;
+                run.report.note_page(&page);
                 Ok(Next::Page(page))
             }
             Some(Ok(None)) => Ok(Next::End),

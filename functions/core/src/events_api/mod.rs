@@ -204,8 +204,12 @@ impl EventsApi {
                 .request(Method::POST, &path)?
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.clone());
+            let asked = Instant::now();
             let (date, body) = self.answer(endpoint, request, &secrets).await?;
-            Page::split(&body, date).map_err(|error| EventsApiError::page(endpoint, &body, error))
+            let took = asked.elapsed();
+            let page = Page::split(&body, date);
+            page.map(|page| Page { took, ..page })
+                .map_err(|error| EventsApiError::page(endpoint, &body, error))
         })
         .await
     }

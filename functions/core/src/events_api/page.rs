@@ -1,5 +1,7 @@
 //! A page of events, split into its records and left otherwise as it came.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -18,6 +20,8 @@ pub struct Page {
     pub has_more: bool,
     /// The API's clock when it answered.
     pub date: Timestamp,
+    /// Time from the request to the end of the answer; zero if it was not asked for.
+    pub took: Duration,
 }
 
 /// A body is not a page.
@@ -63,6 +67,7 @@ impl Page {
             cursor: Cursor::new(cursor),
             has_more: parsed.has_more.unwrap_or(false),
             date,
+            took: Duration::ZERO,
         })
     }
 }
