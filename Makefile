@@ -160,12 +160,12 @@ test-deploy: .venv/sam/requirements.txt .venv/deploy/requirements.txt
 		../../.venv/deploy/bin/python -m pytest
 
 .PHONY: test-siem
-test-siem: .venv/sam/requirements.txt .venv/siem/requirements.txt
+test-siem: .venv/sam/requirements.txt .venv/deploy/requirements.txt
 	@echo "==> test-siem: does each SIEM get every event, as its documentation says that it reads?"
 	@tests/stack/setup
 	@programs=$$(realpath $${CARGO_TARGET_DIR:-target})/debug; cd tests/siem; \
 	COLLECTOR=$$programs/collector OPLAKE=$$programs/oplake EVENTS_API_SIMULATOR=$$programs/events-api-simulator \
-		../../.venv/siem/bin/python -m pytest
+		../../.venv/deploy/bin/python -m pytest
 
 # Not by nextest, which ends a test after minutes. A schedule takes two cores
 # about 10 ms.
@@ -218,8 +218,7 @@ clean-venv: stack-stop ## Remove the Python tools, stopping the local stack
 .venv/policy/requirements.txt: infra/requirements-policy.txt
 .venv/athena/requirements.txt: tests/athena/requirements.txt
 .venv/deploy/requirements.txt: tests/deploy/requirements.txt tests/athena/requirements.txt
-.venv/siem/requirements.txt: tests/siem/requirements.txt tests/deploy/requirements.txt tests/athena/requirements.txt
-.venv/sam/requirements.txt .venv/build/requirements.txt .venv/policy/requirements.txt .venv/athena/requirements.txt .venv/deploy/requirements.txt .venv/siem/requirements.txt:
+.venv/sam/requirements.txt .venv/build/requirements.txt .venv/policy/requirements.txt .venv/athena/requirements.txt .venv/deploy/requirements.txt:
 	@echo "installing the tools of $< into $(@D)"
 	@rm -rf $(@D)
 	@python3 -m venv $(@D)

@@ -7,8 +7,9 @@ from datetime import date
 
 import company
 import pytest
-from conftest import BUCKET, collect
+from conftest import BUCKET
 from lake import Lake, projected
+from programs import collect
 from template import Stack
 
 FEEDS = ["signin_attempts", "item_usages", "audit_events"]

@@ -4,8 +4,9 @@ import json
 
 import company
 import pytest
-from conftest import ACCOUNT, BUCKET, collect
+from conftest import BUCKET
 from lake import Lake
+from programs import ACCOUNT, collect
 
 USER = {
     "uuid": "U",

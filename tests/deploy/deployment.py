@@ -11,15 +11,11 @@ from pathlib import Path
 
 from local_stack import ACCOUNT, REGION, ROOT, LocalStack
 
+sys.path.insert(0, str(ROOT / "tests/athena"))
+from programs import PATHS, program  # noqa: E402
+
 STACK = "onepassword-events-lake"
 SAM = ROOT / ".venv/sam/bin/sam"
-
-
-def program(variable: str, name: str) -> Path:
-    path = Path(os.environ.get(variable, ROOT / "target/debug" / name))
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: run `cargo build --workspace --bins`, or name it in {variable}")
-    return path
 
 
 def build(folder: Path) -> Path:
@@ -60,8 +56,6 @@ def sam_deploy(local: LocalStack, built: Path, credentials: tuple[str, str], nam
 class Simulator:
     """The Events API of a company with some history."""
 
-    PATHS = {"signin_attempts": "signinattempts", "item_usages": "itemusages", "audit_events": "auditevents"}
-
     def __init__(self):
         command = [program("EVENTS_API_SIMULATOR", "events-api-simulator"), "--events", "900", "--days", "3"]
         self.process = subprocess.Popen([*command, "--no-rate-limit"], stdout=subprocess.PIPE, text=True)
@@ -79,13 +73,13 @@ class Simulator:
         return json.loads(text) if text else None
 
     def push(self, feed: str, item: str) -> None:
-        event = {"feed": self.PATHS[feed], "item": item, "visible_at": "2020-01-01T00:00:00Z"}
+        event = {"feed": PATHS[feed], "item": item, "visible_at": "2020-01-01T00:00:00Z"}
         self.ask("POST", "events", event)
 
     def uuids(self, feed: str) -> list[str]:
         """Of every event that the API shows by now."""
         by = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        events = self.ask("GET", f"oracle?feed={self.PATHS[feed]}&by={by}")
+        events = self.ask("GET", f"oracle?feed={PATHS[feed]}&by={by}")
         return sorted(event["uuid"] for event in events if event["uuid"] not in self.no_events)
 
     def stop(self) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from deployment import STACK, program
+from deployment import STACK
 from local_stack import ROOT, LocalStack
 
 sys.path.insert(0, str(ROOT / "tests/athena"))
+from programs import program  # noqa: E402
 from template import Loader  # noqa: E402
 
 AWS = Path(sys.executable).with_name("aws")

@@ -1,20 +1,13 @@
-"""Lines of objects that the real collector wrote from what the simulator of the API showed.
-
-OPLAKE and EVENTS_API_SIMULATOR name the programs, if they are not in target/debug.
-"""
+"""Lines of objects that the real collector wrote from what the simulator of the API showed."""
 
 import functools
 import gzip
 import json
-import os
-import subprocess
 import tempfile
-import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-# The feeds, and their names in the API's URLs.
-PATHS = {"signin_attempts": "signinattempts", "item_usages": "itemusages", "audit_events": "auditevents"}
+from programs import PATHS, collect
+
 FEEDS = list(PATHS)
 
 # Times that the simulator does not draw: no fraction, each number of digits, trailing
@@ -70,48 +63,21 @@ EDGES = {
 }
 
 
-def program(variable: str, name: str) -> str:
-    path = Path(os.environ.get(variable, ROOT / "target/debug" / name))
-    assert path.exists(), f"{path} is not there: run `cargo build --workspace --bins`, or name it in {variable}"
-    return str(path)
-
-
 @functools.cache
 def collected() -> dict[str, tuple[str, ...]]:
     """By feed, the lines of drawn events and of one for each of TIMES, without their newlines."""
-    simulator = [program("EVENTS_API_SIMULATOR", "events-api-simulator"), "--events", "3000", "--no-rate-limit"]
+    records = [
+        (feed, json.dumps({"uuid": f"EDGE{number:022}", "timestamp": time} | event, separators=(",", ":")))
+        for feed, event in EDGES.items()
+        for number, time in enumerate(TIMES)
+    ]
     # The same events each time.
-    simulator += ["--now", "2028-03-02T00:00:00Z", "--frozen"]
+    simulated = ["--events", "3000", "--now", "2028-03-02T00:00:00Z", "--frozen"]
+    lines = {feed: [] for feed in FEEDS}
     with tempfile.TemporaryDirectory() as folder:
-        with subprocess.Popen(simulator, stdout=subprocess.PIPE, text=True) as running:
-            try:
-                ready = json.loads(running.stdout.readline())
-                push(ready["url"])
-                collect(ready, folder)
-            finally:
-                running.terminate()
-        lines = {feed: [] for feed in FEEDS}
-        for path in sorted(Path(folder, "lake/onepassword/v1").rglob("*.json.gz")):
+        archive = collect(Path(folder), records, simulated)
+        for path in sorted((archive / "onepassword/v1").rglob("*.json.gz")):
             text = gzip.decompress(path.read_bytes()).decode()
             assert text.endswith("\n")
             lines[path.parts[-4]] += text[:-1].split("\n")
     return {feed: tuple(found) for feed, found in lines.items()}
-
-
-def push(url: str) -> None:
-    for feed, event in EDGES.items():
-        for number, time in enumerate(TIMES):
-            item = json.dumps({"uuid": f"EDGE{number:022}", "timestamp": time} | event, separators=(",", ":"))
-            body = json.dumps({"feed": PATHS[feed], "item": item, "visible_at": "2020-01-01T00:00:00Z"}).encode()
-            request = urllib.request.Request(f"{url}/_sim/events", body, {"Content-Type": "application/json"})
-            urllib.request.urlopen(request, timeout=10).close()
-
-
-def collect(ready: dict, folder: str) -> None:
-    archive = ["--archive", f"{folder}/lake", "--checkpoints", f"{folder}/lake.sqlite", "--account", "acme"]
-    subprocess.run(
-        [program("OPLAKE", "oplake"), "collect", *archive, "--api-url", ready["url"]],
-        env=os.environ | {"OP_EVENTS_API_TOKEN": ready["token"]},
-        check=True,
-        timeout=60,
-    )

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import consumers
 import pytest
-from deployment import program
 from local_stack import TEST
+from programs import program
 from test_mutants import models
 from world import FEEDS, PANTHER, Attached, drain
 

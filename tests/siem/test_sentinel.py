@@ -9,7 +9,8 @@ from collections import Counter
 from datetime import datetime
 
 import pytest
-from events import FEEDS, ROOT, collected
+from events import FEEDS, collected
+from programs import ROOT
 
 # https://github.com/Azure/Azure-Sentinel, Solutions/1Password/Data Connectors/1Password_ccpv2/1Password_tables.json
 TABLE = "OnePasswordEventLogs_CL"

@@ -19,7 +19,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
 
 import pytest
-from events import FEEDS, ROOT, collected
+from events import FEEDS, collected
+from programs import ROOT
 
 SPLUNK = ROOT / "infra/siem/splunk"
 APP = SPLUNK / "TA-onepassword-s3"

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from events import ROOT, collected, program
+from events import collected
+from programs import ROOT, program
 
 sys.path.insert(0, str(ROOT / "tests/athena"))
 from template import Loader  # noqa: E402

@@ -14,6 +14,7 @@ use aws_config::SdkConfig;
 use aws_sdk_s3::types::Object;
 use aws_sdk_sns::types::PublishBatchRequestEntry;
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
+use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::Timestamp;
 use oplake_core::error::{BoxError, chain};
 use oplake_core::feed::Feed;
@@ -28,7 +29,7 @@ use crate::s3::{SUFFIX, advice, client};
 pub const BATCH: usize = 10;
 
 /// Attempts to send what a call has left.
-const ATTEMPTS: u32 = 5;
+const ATTEMPTS: usize = 5;
 
 /// Wait before the second of them; it doubles each time.
 const WAIT: Duration = Duration::from_millis(500);
@@ -385,7 +386,7 @@ impl Sender {
         Ok(None)
     }
 
-    /// Sends up to [`BATCH`] messages, and tells by their index which were taken.
+    /// Sends one to [`BATCH`] messages, and tells by their index which were taken.
     /// Those that were not are tried again, five times at most.
     ///
     /// # Errors
@@ -397,22 +398,23 @@ impl Sender {
         messages: &[String],
         taken: &mut BTreeSet<usize>,
     ) -> Result<(), NotificationError> {
-        let mut wait = WAIT;
         let (operation, subject) = match &self.address {
             Address::Queue(url) => ("sqs:SendMessage", format!("queue `{url}`")),
             Address::Topic(arn) => ("sns:Publish", format!("topic `{arn}`")),
         };
-        for attempt in 1.. {
-            let left: Vec<_> = (0..messages.len()).filter(|index| !taken.contains(index)).collect();
-            if left.is_empty() {
-                break;
-            }
+        let mut left: Vec<_> = (0..messages.len()).collect();
+        let policy =
+            ExponentialBuilder::default().with_min_delay(WAIT).with_max_times(ATTEMPTS - 1);
+        let mut waits = policy.build();
+        loop {
             let refused = match &self.address {
-                Address::Queue(url) => self.to_queue(url, messages, &left, taken).await?,
-                Address::Topic(arn) => self.to_topic(arn, messages, &left, taken).await?,
+                Address::Queue(url) => self.to_queue(url, messages, &left, taken).await,
+                Address::Topic(arn) => self.to_topic(arn, messages, &left, taken).await,
             };
-            if left.iter().all(|index| taken.contains(index)) {
-                break;
+            let refused = refused.map_err(|failure| failed(operation, &subject, failure))?;
+            left.retain(|index| !taken.contains(index));
+            if left.is_empty() {
+                return Ok(());
             }
             let Refused { code, is_ours } =
                 refused.unwrap_or_else(|| Refused::new("the answer has no word of it", false));
@@ -420,13 +422,11 @@ impl Sender {
                 let reason = format!("AWS refuses {operation}");
                 return Err(NotificationError::Unusable { subject, reason, source: code.into() });
             }
-            if attempt == ATTEMPTS {
+            let Some(wait) = waits.next() else {
                 return Err(NotificationError::Failed { operation, subject, source: code.into() });
-            }
+            };
             tokio::time::sleep(wait).await;
-            wait *= 2;
         }
-        Ok(())
     }
 
     async fn to_queue(
@@ -435,18 +435,17 @@ impl Sender {
         messages: &[String],
         left: &[usize],
         taken: &mut BTreeSet<usize>,
-    ) -> Result<Option<Refused>, NotificationError> {
-        let fail = |error: Failure| failed("sqs:SendMessage", &format!("queue `{url}`"), error);
+    ) -> Result<Option<Refused>, Failure> {
         let entries = left.iter().map(|index| {
             SendMessageBatchRequestEntry::builder()
                 .id(index.to_string())
                 .message_body(&messages[*index])
                 .build()
-                .map_err(|_| fail(Failure::unexpected("an entry without a body")))
+                .map_err(|_| Failure::unexpected("an entry without a body"))
         });
         let entries = entries.collect::<Result<_, _>>()?;
-        let call = self.sqs.send_message_batch().queue_url(url).set_entries(Some(entries));
-        let told = call.send().await.map_err(|error| fail(error.into()))?;
+        let told =
+            self.sqs.send_message_batch().queue_url(url).set_entries(Some(entries)).send().await?;
         taken.extend(told.successful().iter().filter_map(|sent| sent.id().parse::<usize>().ok()));
         let refused = told.failed().first();
         Ok(refused.map(|entry| Refused::new(entry.code(), entry.sender_fault())))
@@ -458,23 +457,18 @@ impl Sender {
         messages: &[String],
         left: &[usize],
         taken: &mut BTreeSet<usize>,
-    ) -> Result<Option<Refused>, NotificationError> {
-        let fail = |error: Failure| failed("sns:Publish", &format!("topic `{arn}`"), error);
+    ) -> Result<Option<Refused>, Failure> {
         let entries = left.iter().map(|index| {
             PublishBatchRequestEntry::builder()
                 .id(index.to_string())
                 .subject(SUBJECT)
                 .message(&messages[*index])
                 .build()
-                .map_err(|_| fail(Failure::unexpected("an entry without a message")))
+                .map_err(|_| Failure::unexpected("an entry without a message"))
         });
         let entries = entries.collect::<Result<_, _>>()?;
-        let call = self
-            .sns
-            .publish_batch()
-            .topic_arn(arn)
-            .set_publish_batch_request_entries(Some(entries));
-        let told = call.send().await.map_err(|error| fail(error.into()))?;
+        let call = self.sns.publish_batch().topic_arn(arn);
+        let told = call.set_publish_batch_request_entries(Some(entries)).send().await?;
         let sent = told.successful().iter().filter_map(|sent| sent.id()?.parse::<usize>().ok());
         taken.extend(sent);
         let refused = told.failed().first();

@@ -12,13 +12,13 @@ use oplake_core::error::BoxError;
 pub(crate) struct Journal {
     file: File,
     path: PathBuf,
-    sent: HashSet<String>,
 }
 
 impl Journal {
     /// Opens the journal about `about` at `path`, or begins it, and keeps others
-    /// from it. A file that is about anything else stays as it is.
-    pub(crate) fn open(path: &Path, about: &str) -> Result<Self, BoxError> {
+    /// from it; gives the keys that it has, too. A file that is about anything else
+    /// stays as it is.
+    pub(crate) fn open(path: &Path, about: &str) -> Result<(Self, HashSet<String>), BoxError> {
         let failed = |error: io::Error| named(path, &error);
         let file = OpenOptions::new().read(true).append(true).create(true).open(path);
         let mut file = file.map_err(failed)?;
@@ -38,7 +38,7 @@ impl Journal {
         File::open(folder.unwrap_or(Path::new(".")))
             .and_then(|folder| folder.sync_all())
             .map_err(failed)?;
-        Ok(Self { file, path: path.to_owned(), sent })
+        Ok((Self { file, path: path.to_owned() }, sent))
     }
 
     /// The keys that the journal about `about` at `path` has, if it is there.
@@ -49,11 +49,6 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HashSet::new()),
             Err(error) => Err(named(path, &error)),
         }
-    }
-
-    /// The keys that were noted before.
-    pub(crate) fn sent(&self) -> &HashSet<String> {
-        &self.sent
     }
 
     /// Notes durably that `keys` were sent.
@@ -112,8 +107,8 @@ mod tests {
             let expected: HashSet<_> = keys.iter().map(|key| (*key).to_owned()).collect();
             assert_eq!(Journal::peek(&path, ABOUT).unwrap(), expected, "{text}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text, "a look changes nothing");
-            let mut journal = Journal::open(&path, ABOUT).unwrap();
-            assert_eq!(journal.sent(), &expected, "{text}");
+            let (mut journal, sent) = Journal::open(&path, ABOUT).unwrap();
+            assert_eq!(sent, expected, "{text}");
             journal.note(["c", "d"].into_iter()).unwrap();
             let lines = [&[ABOUT], keys, &["c", "d", ""]].concat().join("\n");
             assert_eq!(fs::read_to_string(&path).unwrap(), lines);

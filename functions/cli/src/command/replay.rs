@@ -33,14 +33,13 @@ pub(crate) async fn run(args: ReplayArgs, now: Timestamp) -> Ended {
     let writer = Writer::new(&args.target, args.shape, subscription)?;
 
     // Without a journal it is a dry run: the command line says so.
-    let mut journal = match &args.journal {
-        Some(path) if !args.dry_run => Some(Journal::open(path, &about)?),
-        _ => None,
-    };
-    let sent = match (&journal, &args.journal) {
-        (Some(journal), _) => journal.sent().clone(),
-        (None, Some(path)) => Journal::peek(path, &about)?,
-        (None, None) => HashSet::new(),
+    let (journal, sent) = match &args.journal {
+        None => (None, HashSet::new()),
+        Some(path) if args.dry_run => (None, Journal::peek(path, &about)?),
+        Some(path) => {
+            let (journal, sent) = Journal::open(path, &about)?;
+            (Some(journal), sent)
+        }
     };
     let before = args.written_before.map_or(Timestamp::MAX, |time| time.seen_from(now));
     let mut objects = Vec::new();
@@ -60,11 +59,10 @@ pub(crate) async fn run(args: ReplayArgs, now: Timestamp) -> Ended {
         objects.append(&mut found);
     }
     say(table(&["feed", "objects", "size", "sent before"], rows, 1));
-    if args.dry_run {
+    let Some(mut journal) = journal else {
         say(format_args!("nothing was sent: without --dry-run, {} is told of them", args.target));
         return Ok(ExitCode::SUCCESS);
-    }
-    let Some(journal) = &mut journal else { return Ok(ExitCode::SUCCESS) };
+    };
     let bar = ProgressBar::new(objects.len() as u64);
     let style = "{bar:30} {pos}/{len} objects, {per_sec}, {eta} left";
     bar.set_style(
