@@ -55,7 +55,7 @@ pub fn lines(objects: &BTreeMap<String, Bytes>) -> BTreeMap<(AccountName, Feed),
         let (feed, day): (Feed, Day) = (feed.parse().unwrap(), day.parse().unwrap());
         let found = lines.entry((account.parse().unwrap(), feed)).or_default();
         for line in object_lines(key, body) {
-            let event = Event::read(&line).unwrap_or_else(|defect| panic!("{key}: {defect:?}"));
+            let event = Event::parse(&line).unwrap_or_else(|defect| panic!("{key}: {defect:?}"));
             assert_eq!(event.line.as_ptr(), line.as_ptr(), "{key}: a line is not compact");
             assert_eq!(event.day(), day, "{key}: an event of another day");
             found.push(line);

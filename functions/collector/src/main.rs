@@ -12,9 +12,14 @@ use tracing::level_filters::LevelFilter;
 
 use crate::handler::Collector;
 
-// One thread for I/O: what computes goes to the blocking pool.
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+fn main() -> Result<(), Error> {
+    // One thread for I/O, and one for what computes: a small function has less
+    // than one processor, and each thread that allocates keeps memory of its own.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().max_blocking_threads(1).build()?.block_on(run())
+}
+
+async fn run() -> Result<(), Error> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     let lookup = |name: &str| std::env::var(name).ok();
     let config = Config::from_lookup(lookup);

@@ -4,7 +4,6 @@
 //! pipeline alone and once, for tools that count instructions.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
-use std::collections::HashSet;
 use std::hint::black_box;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -15,9 +14,10 @@ use events_api_simulator::{Counts, Feed, Options, Simulator};
 use flate2::{Compression, GzBuilder};
 use jiff::Timestamp;
 use oplake_core::encode::Encoder;
-use oplake_core::event::{Event, Fingerprint, compact};
+use oplake_core::event::{Event, Fingerprint, Fingerprints};
 use oplake_core::events_api::Page;
 use oplake_core::newness::{Latest, Marks};
+use oplake_core::record::Record;
 use oplake_core::testing::pipeline;
 
 /// Runs of the pipeline and its limit, in turn.
@@ -54,16 +54,16 @@ fn whole(feeds: &[Vec<Bytes>]) -> (u64, usize) {
     done.fold((0, 0), |sum, done| (sum.0 + done.0, sum.1 + done.1))
 }
 
-fn split(feeds: &[Vec<Bytes>]) -> impl Iterator<Item = Bytes> {
+fn split(feeds: &[Vec<Bytes>]) -> impl Iterator<Item = Record> {
     feeds.iter().flatten().flat_map(|body| Page::split(body, now()).unwrap().items)
 }
 
 /// Lines of `records`, compressed; their size.
-fn gzip(records: impl Iterator<Item = Bytes>, level: u32) -> usize {
+fn gzip(records: impl Iterator<Item = Record>, level: u32) -> usize {
     let mut gzip = GzBuilder::new().write(Vec::new(), Compression::new(level));
     let mut held = Vec::with_capacity(2 * CHUNK);
     for record in records {
-        held.extend_from_slice(&record);
+        held.extend_from_slice(record.bytes());
         held.push(b'\n');
         if held.len() >= CHUNK {
             gzip.write_all(&held).unwrap();
@@ -97,7 +97,7 @@ fn steps(criterion: &mut Criterion, feeds: &[Vec<Bytes>]) {
     });
     step("check that it is compact", &mut || {
         for record in &records {
-            black_box(compact(record));
+            black_box(record.line());
         }
     });
     step("read the event", &mut || {
@@ -116,7 +116,7 @@ fn steps(criterion: &mut Criterion, feeds: &[Vec<Bytes>]) {
         }
     });
     step("set of fingerprints", &mut || {
-        let set: HashSet<_> = events.iter().map(|event| event.fingerprint).collect();
+        let set: Fingerprints = events.iter().map(|event| event.fingerprint).collect();
         black_box(set);
     });
     step("judge and remember", &mut || {
@@ -178,7 +178,7 @@ fn summary(feeds: &[Vec<Bytes>]) {
     let (events, objects) = whole(feeds);
     let line = serde_json::json!({
         "events": events,
-        "bytes": records.iter().map(|record| record.len() + 1).sum::<usize>(),
+        "bytes": records.iter().map(|record| record.bytes().len() + 1).sum::<usize>(),
         "objects": objects,
         "gzip": { "1": levels[0], "4": levels[1], "6": levels[2], "9": levels[3] },
         "ratio": { "median": ratios[PAIRS / 2], "min": ratios[0], "max": ratios[PAIRS - 1] },

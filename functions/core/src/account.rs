@@ -130,16 +130,18 @@ impl<'a, T: TokenSource> Account<'a, T> {
         Ok(owner)
     }
 
+    /// Whom the token in use belongs to.
     async fn introspect(&self) -> Result<Option<String>, CollectError> {
-        let api = self.api();
-        let told = match api.introspect(self.access.deadline).await {
-            Err(refused @ EventsApiError::Unauthorized { .. }) => match self.rotate(&api).await? {
-                Some(api) => api.introspect(self.access.deadline).await?,
-                None => return Err(refused.into()),
-            },
-            answered => answered?,
-        };
-        Ok(told.account_uuid)
+        loop {
+            let api = self.api();
+            let answered = api.introspect(self.access.deadline).await;
+            if let Err(refused @ EventsApiError::Unauthorized { .. }) = answered {
+                self.rotate(&api).await?.ok_or(refused)?;
+            } else if Arc::ptr_eq(&api, &self.api()) {
+                return Ok(answered?.account_uuid);
+            }
+            // Else pages were refused meanwhile, and so the token is another one.
+        }
     }
 
     /// Reads the secret again, once a run, after `refused` was. `None` if it

@@ -1,22 +1,23 @@
 //! The open batch: what has been read since the last commit.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
 use crate::archive::Object;
 use crate::checkpoint::CommitId;
 use crate::encode::Encoder;
-use crate::event::{Defect, Event, Fingerprint};
+use crate::event::{Defect, Event, Fingerprints};
 use crate::events_api::Page;
 use crate::feed::Stream;
 use crate::newness::{Latest, Verdict};
 use crate::partition::{Day, Prefix};
+use crate::record::Record;
 
 /// A batch closes at this many compressed bytes,
 const MAX_COMPRESSED: usize = 8 << 20;
@@ -43,15 +44,15 @@ pub(crate) const FUTURE: SignedDuration = SignedDuration::from_mins(10);
 /// A record on its way to quarantine.
 #[derive(Debug, Clone)]
 pub(crate) struct BadRecord {
-    record: Bytes,
+    record: Record,
     defect: Defect,
 }
 
 impl BadRecord {
     /// SHA-256 of the record's bytes, in hexadecimal: its name in quarantine.
     pub(crate) fn sha256(&self) -> String {
-        let digest = Sha256::digest(&self.record);
-        digest.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+        let digest = digest(&SHA256, self.record.bytes());
+        digest.as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
     }
 
     /// The object that keeps the record with its reason, one gzip line.
@@ -61,7 +62,7 @@ impl BadRecord {
             reason: &'static str,
             record: &'a RawValue,
         }
-        let record = serde_json::from_slice(&self.record)?;
+        let record = serde_json::from_slice(self.record.bytes())?;
         let line = serde_json::to_vec(&Quarantined { reason: self.defect.as_str(), record })?;
         let mut encoder = Encoder::new();
         encoder.line(&line)?;
@@ -73,7 +74,7 @@ impl BadRecord {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     partitions: BTreeMap<Day, Encoder>,
-    members: HashSet<Fingerprint>,
+    members: Fingerprints,
     latest: Latest,
     bad: Vec<BadRecord>,
     raw_bytes: usize,
@@ -100,7 +101,7 @@ impl Batch {
     ) -> io::Result<Vec<Event>> {
         let mut undecided = Vec::new();
         for record in &page.items {
-            self.raw_bytes += record.len();
+            self.raw_bytes += record.bytes().len();
             match Event::read(record) {
                 Err(defect) => self.bad.push(BadRecord { record: record.clone(), defect }),
                 Ok(event) => match judge(&event) {
@@ -203,7 +204,7 @@ impl Batch {
     }
 
     /// The events that will be committed, by their fingerprints.
-    pub(crate) const fn members(&self) -> &HashSet<Fingerprint> {
+    pub(crate) const fn members(&self) -> &Fingerprints {
         &self.members
     }
 

@@ -22,6 +22,7 @@ use crate::error::{CollectError, chain};
 use crate::event::Event;
 use crate::events_api::{EventsApiError, HttpClient, PAGE_LIMIT, Pace, Page, Request};
 use crate::feed::{AccountName, Feed, Stream};
+use crate::fetch::{Fetcher, Next, Pages, while_fetching};
 use crate::lake::Lake;
 use crate::log::OUTCOME;
 use crate::newness::{Marks, Verdict};
@@ -32,9 +33,6 @@ use crate::window::{Window, with};
 
 /// Streams that are collected at once.
 const CONCURRENT_STREAMS: usize = 4;
-
-/// Empty pages in a row after which a run leaves the rest to the next one.
-pub(crate) const MAX_EMPTY_PAGES: u32 = 5;
 
 /// How old `complete_until` may become before an idle run writes it.
 const IDLE_WRITE: SignedDuration = SignedDuration::from_hours(6);
@@ -299,31 +297,20 @@ pub(crate) struct StreamRun<'a, 'r, T, C, A> {
 
 /// Where a stream is being read.
 struct Reader {
-    /// What is asked for next.
+    /// What was received ends here.
     position: Position,
     /// The latest position that may be committed: no cursor that a future
     /// event has carried ahead.
     safe: Position,
-    /// A page that was asked for while the one before it was compressed.
-    ahead: Option<Result<Page, CollectError>>,
-    /// Empty pages in a row.
-    empty_pages: u32,
-    /// Whether a rejected cursor was sent a second time.
-    asked_again: bool,
     /// Events that a page may have, where a request can say so.
     limit: u32,
+    /// Whether the stream was begun anew because its cursor was rejected.
+    rejected: bool,
 }
 
 impl Reader {
-    fn at(position: Position, limit: u32) -> Self {
-        Self {
-            safe: position.clone(),
-            position,
-            ahead: None,
-            empty_pages: 0,
-            asked_again: false,
-            limit,
-        }
+    fn at(position: Position) -> Self {
+        Self { safe: position.clone(), position, limit: PAGE_LIMIT, rejected: false }
     }
 }
 
@@ -338,11 +325,8 @@ enum End {
 }
 
 impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, 'r, T, C, A> {
-    /// The stream's row, everything that it names being published, and the
-    /// 1Password account that row and token belong to.
-    pub(crate) async fn open(
-        &mut self,
-    ) -> Result<(Committer<'r, A, C>, Option<String>), CollectError> {
+    /// The stream's row, everything that it names being published.
+    pub(crate) async fn open(&mut self) -> Result<Committer<'r, A, C>, CollectError> {
         let Ports { checkpoints, archive, .. } = self.ports;
         let (start, now) = (self.settings.start, self.now);
         let stream = self.stream;
@@ -350,8 +334,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             Committer::open(archive, checkpoints, stream, start, now, self.deadline).await?;
         self.note_completeness(committer.row());
         committer.settle().await?;
-        let owner = self.account.check(committer.row()).await?;
-        Ok((committer, owner))
+        Ok(committer)
     }
 
     /// Collects the stream to its end, batch by batch.
@@ -359,32 +342,56 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         if !self.account.covers(self.stream.feed) {
             return Ok(Outcome::Skipped);
         }
-        let (mut committer, owner) = self.open().await?;
-        let (archive, stream) = (self.ports.archive, self.stream);
-        let mut lake = Lake::new(archive, stream);
-        let mut reader = Reader::at(committer.row().position(), PAGE_LIMIT);
-        let mut rejected = false;
+        let mut committer = self.open().await?;
+        let mut reader = Reader::at(committer.row().position());
+        let mut lake = Lake::new(self.ports.archive, self.stream);
         loop {
-            let (batch, mut end) =
-                self.read(&mut reader, &committer.row().marks, &mut lake).await?;
-            // Pages that were read before the failure are committed first; the
-            // request that failed is then made again.
-            if let Some(limit) = end.as_ref().and_then(|end| restart_with(end, &reader, rejected)) {
-                if batch.is_none() {
-                    rejected |= limit == reader.limit;
-                    tracing::warn!(
-                        "`{stream}` cannot go on from its cursor: restarting from a time"
-                    );
-                    let mut row = committer.row().clone();
-                    row.return_to(self.restart_position(&row));
-                    if !self.write(&mut committer, row).await? {
-                        return Ok(Outcome::Superseded);
-                    }
-                    reader = Reader::at(committer.row().position(), limit);
-                    continue;
-                }
-                end = None;
+            let (fetch, mut pages) = self.fetch_from(&reader);
+            let take = async {
+                // The first page is on its way meanwhile. It may be of another
+                // account, which nothing of it is left of then.
+                let owner = self.account.check(committer.row()).await?;
+                self.take(&mut committer, &mut reader, &mut pages, &mut lake, owner.as_ref()).await
+            };
+            if let Some(outcome) = while_fetching(fetch, take).await? {
+                return Ok(outcome);
             }
+        }
+    }
+
+    /// Asks for the pages from where `reader` is on.
+    fn fetch_from(
+        &self,
+        reader: &Reader,
+    ) -> (impl Future<Output = ()> + use<'a, 'r, T, C, A>, Pages) {
+        let (fetcher, pages) = Fetcher::new(self.account, self.stream.feed, self.read_until);
+        let (position, limit) = (reader.position.clone(), reader.limit);
+        let fetch = async move {
+            let first = fetcher.page(Request::at(&position, limit)).await;
+            let cursor = match position {
+                Position::Cursor(cursor) => Some(cursor),
+                Position::Start(_) => None,
+            };
+            if fetcher.rest(first, cursor).await {
+                fetcher.end().await;
+            }
+        };
+        (fetch, pages)
+    }
+
+    /// Commits `pages`, batch by batch. `None` if pages have to be asked for anew,
+    /// from where `reader` is by then.
+    async fn take(
+        &mut self,
+        committer: &mut Committer<'r, A, C>,
+        reader: &mut Reader,
+        pages: &mut Pages,
+        lake: &mut Lake<'r, A>,
+        owner: Option<&String>,
+    ) -> Result<Option<Outcome>, CollectError> {
+        loop {
+            let (batch, end) = self.read(reader, pages, &committer.row().marks, lake).await?;
+            let cut = batch.as_ref().is_some_and(|(batch, _)| batch.is_cut());
             if let Some((batch, api_now)) = batch {
                 let mut row = committer.row().clone();
                 row.from = row.position();
@@ -392,21 +399,21 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                     Position::Cursor(cursor) => Some(cursor.clone()),
                     Position::Start(_) => None,
                 };
-                row.account_uuid.clone_from(&owner);
+                row.account_uuid = owner.cloned();
                 row.token_id = Some(self.account.token_id());
                 self.note_gap(&mut row, api_now);
                 if let Some(End::Complete(at)) = &end {
                     row.complete_until = row.complete_until.max(Some(*at));
                 }
                 if batch.events() > 0 || is_worth_a_write(&row, committer.row()) {
-                    match self.commit(&mut committer, batch, row, api_now, &mut lake).await? {
+                    match self.commit(committer, batch, row, api_now, lake).await? {
                         Committed::Done => {}
-                        Committed::Superseded => return Ok(Outcome::Superseded),
+                        Committed::Superseded => return Ok(Some(Outcome::Superseded)),
                         Committed::Overtaken => {
                             committer.settle().await?;
-                            lake = Lake::new(archive, stream);
-                            reader = Reader::at(committer.row().position(), PAGE_LIMIT);
-                            continue;
+                            *lake = Lake::new(self.ports.archive, self.stream);
+                            *reader = Reader::at(committer.row().position());
+                            return Ok(None);
                         }
                     }
                 } else {
@@ -415,26 +422,51 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                     self.report.quarantined += batch.bad().len() as u64;
                 }
             }
-            let Some(end) = end else { continue };
-            self.clear_staged(&mut committer).await?;
+            let Some(end) = end else {
+                // What was left out of the batch is received once more.
+                if cut {
+                    return Ok(None);
+                }
+                continue;
+            };
+            if let Some(limit) = restart_with(&end, reader) {
+                let rejected = limit == reader.limit;
+                tracing::warn!(
+                    "`{}` cannot go on from its cursor: restarting from a time",
+                    self.stream
+                );
+                let mut row = committer.row().clone();
+                row.return_to(self.restart_position(&row));
+                if !self.write(committer, row).await? {
+                    return Ok(Some(Outcome::Superseded));
+                }
+                *reader = Reader {
+                    limit,
+                    rejected: reader.rejected || rejected,
+                    ..Reader::at(committer.row().position())
+                };
+                return Ok(None);
+            }
+            self.clear_staged(committer).await?;
             self.note_completeness(committer.row());
             return match end {
                 End::Failed(error) => Err(error),
-                End::More => Ok(Outcome::Partial),
+                End::More => Ok(Some(Outcome::Partial)),
                 End::Complete(at) => {
                     self.report.complete_until = self.report.complete_until.max(Some(at));
                     self.report.lag_seconds = Some(0);
                     let idle = self.report.events == 0;
-                    Ok(if idle { Outcome::Idle } else { Outcome::Collected })
+                    Ok(Some(if idle { Outcome::Idle } else { Outcome::Collected }))
                 }
             };
         }
     }
 
-    /// Reads one batch. Without a page there is no batch.
+    /// Takes one batch of `pages`. Without a page there is no batch.
     async fn read(
         &mut self,
         reader: &mut Reader,
+        pages: &mut Pages,
         marks: &Marks,
         lake: &mut Lake<'_, A>,
     ) -> Result<(Option<(Batch, Timestamp)>, Option<End>), CollectError> {
@@ -442,46 +474,20 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         let mut batch = Batch::default();
         let mut api_now = None;
         loop {
-            let page = match reader.ahead.take() {
-                Some(page) => page,
-                None if Instant::now() >= self.read_until => {
-                    return Ok((api_now.map(|now| (batch, now)), Some(End::More)));
-                }
-                None => {
-                    self.account
-                        .page(self.stream.feed, Request::at(&reader.position, reader.limit))
-                        .await
-                }
-            };
-            let page = match page {
-                Ok(page) => page,
-                Err(error) if is_rejected_cursor(&error, reader) && !reader.asked_again => {
-                    reader.asked_again = true;
-                    continue;
-                }
-                Err(error) => {
-                    let end = if self.is_time_up(&error) { End::More } else { End::Failed(error) };
+            let page = match pages.next(self).await {
+                Ok(Next::Page(page)) => page,
+                ended => {
+                    let end = ended.map_or_else(End::Failed, |_| End::More);
                     return Ok((api_now.map(|now| (batch, now)), Some(end)));
                 }
             };
             let date = page.date;
             api_now = Some(date);
-            self.report.note_page(&page);
             let after = Position::Cursor(page.cursor.clone());
-            let end = if !page.has_more {
-                Some(End::Complete(date))
-            } else if page.items.is_empty() {
-                reader.empty_pages += 1;
-                let stuck = after == reader.position || reader.empty_pages >= MAX_EMPTY_PAGES;
-                stuck.then_some(End::More)
-            } else {
-                reader.empty_pages = 0;
-                None
-            };
+            let end = (!page.has_more).then_some(End::Complete(date));
             let last = page.items.last().and_then(|record| Event::read(record).ok());
             let last = last.map(|event| event.time);
 
-            // The next page is on its way while this one is compressed.
             let (marks, not_before) = (marks.clone(), self.settings.not_before);
             let judge = move |event: &Event| {
                 if event.time < not_before {
@@ -490,13 +496,8 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                     marks.verdict(event.time, event.fingerprint)
                 }
             };
-            let (read, ahead) = tokio::join!(read_page(batch, page, judge), async {
-                let wanted = end.is_none() && Instant::now() < self.read_until;
-                let request = Request::at(&after, PAGE_LIMIT);
-                if wanted { Some(self.account.page(self.stream.feed, request).await) } else { None }
-            });
             let undecided: Vec<Event>;
-            (batch, undecided) = read?;
+            (batch, undecided) = read_page(batch, page, judge).await?;
             if !undecided.is_empty() {
                 let asked = undecided.len();
                 let new = lake.without_known(undecided).await?;
@@ -529,7 +530,6 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                 reader.safe = after.clone();
             }
             reader.position = after;
-            reader.ahead = ahead;
             if end.is_some() || batch.is_full() {
                 return Ok((Some((batch, date)), end));
             }
@@ -665,20 +665,15 @@ fn is_worth_a_write(row: &Row, before: &Row) -> bool {
         || row.account_uuid != before.account_uuid
 }
 
-fn is_rejected_cursor(error: &CollectError, reader: &Reader) -> bool {
-    matches!(error, CollectError::EventsApi(EventsApiError::Rejected { .. }))
-        && matches!(reader.position, Position::Cursor(_))
-}
-
 /// The page limit to restart with after a failure that a restart may mend: a
 /// cursor that is rejected, once a run, or a page too large to hold. A cursor
 /// carries its limit, so a smaller one needs a restart.
-fn restart_with(end: &End, reader: &Reader, rejected: bool) -> Option<u32> {
-    match end {
-        End::Failed(error) if is_rejected_cursor(error, reader) && !rejected => Some(reader.limit),
-        End::Failed(CollectError::EventsApi(EventsApiError::TooLarge { .. })) => {
-            (reader.limit > 1).then_some(reader.limit / 10)
-        }
+fn restart_with(end: &End, reader: &Reader) -> Option<u32> {
+    let End::Failed(CollectError::EventsApi(error)) = end else { return None };
+    let has_cursor = matches!(reader.position, Position::Cursor(_));
+    match error {
+        EventsApiError::Rejected { .. } if has_cursor && !reader.rejected => Some(reader.limit),
+        EventsApiError::TooLarge { .. } => (reader.limit > 1).then_some(reader.limit / 10),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! What the lake already holds, where the checkpoint cannot tell.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, BufRead, BufReader};
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::archive::{Archive, ArchiveError, Listed};
 use crate::error::chain;
-use crate::event::{Event, Fingerprint};
+use crate::event::{Event, Fingerprint, Fingerprints};
 use crate::feed::Stream;
 use crate::partition::Day;
 use crate::window::Window;
@@ -32,7 +32,7 @@ pub struct Lake<'a, A> {
     archive: &'a A,
     stream: &'a Stream,
     days: Option<BTreeSet<Day>>,
-    known: HashMap<Day, HashSet<Fingerprint>>,
+    known: HashMap<Day, Fingerprints>,
 }
 
 impl<'a, A: Archive> Lake<'a, A> {
@@ -65,7 +65,7 @@ impl<'a, A: Archive> Lake<'a, A> {
                 unknown.extend(events.into_iter().filter(|e| !known.contains(&e.fingerprint)));
             } else {
                 // The day is too large to keep: look for these events only.
-                let mut candidates: HashSet<_> = events.iter().map(|e| e.fingerprint).collect();
+                let mut candidates: Fingerprints = events.iter().map(|e| e.fingerprint).collect();
                 self.scan(day, |event| {
                     candidates.remove(&event.fingerprint);
                 })
@@ -85,7 +85,7 @@ impl<'a, A: Archive> Lake<'a, A> {
     pub async fn window(
         &mut self,
         window: Window,
-    ) -> Result<(HashSet<Fingerprint>, Timestamp), ArchiveError> {
+    ) -> Result<(Fingerprints, Timestamp), ArchiveError> {
         let day = Day::of(window.from);
         let mut kept = Kept { until: window.to, events: Vec::new() };
         if self.days().await?.contains(&day) {
@@ -180,7 +180,7 @@ impl<'a, A: Archive> Lake<'a, A> {
 
     /// Reads the fingerprints of `day`, unless they are too many to keep.
     async fn learn(&mut self, day: Day) -> Result<(), ArchiveError> {
-        let mut found = HashSet::new();
+        let mut found = Fingerprints::default();
         self.scan(day, |event| {
             if found.len() <= MAX_KEPT {
                 found.insert(event.fingerprint);
@@ -190,7 +190,7 @@ impl<'a, A: Archive> Lake<'a, A> {
         if found.len() > MAX_KEPT {
             return Ok(());
         }
-        let kept: usize = self.known.values().map(HashSet::len).sum();
+        let kept: usize = self.known.values().map(Fingerprints::len).sum();
         if kept + found.len() > MAX_KEPT {
             self.known.clear();
         }
@@ -219,7 +219,7 @@ impl<'a, A: Archive> Lake<'a, A> {
 #[derive(Debug, Default)]
 pub struct Audit {
     /// Its events.
-    pub holds: HashSet<Fingerprint>,
+    pub holds: Fingerprints,
     /// Objects that cannot be read.
     pub unreadable: Vec<Unreadable>,
     /// Objects that hold events of other objects.
@@ -283,7 +283,7 @@ fn read_events(body: &[u8], visit: &mut impl FnMut(Event)) -> io::Result<()> {
         if line.pop() != Some(b'\n') {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the last line is cut"));
         }
-        let event = Event::read(&Bytes::copy_from_slice(&line)).map_err(|defect| {
+        let event = Event::parse(&Bytes::copy_from_slice(&line)).map_err(|defect| {
             let reason = format!("it holds a line that is no event ({})", defect.as_str());
             io::Error::new(io::ErrorKind::InvalidData, reason)
         })?;

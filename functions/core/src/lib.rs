@@ -27,12 +27,14 @@ pub mod error;
 pub mod event;
 pub mod events_api;
 pub mod feed;
+mod fetch;
 pub mod lake;
 pub mod log;
 pub mod metrics;
 pub mod newness;
 pub mod partition;
 pub mod protocol;
+pub mod record;
 pub mod report;
 mod resync;
 #[cfg(feature = "testing")]

@@ -11,8 +11,6 @@
 //! may not be empty, a restored row, a return to `from`) are replaced by
 //! [`Marks::unknown_until`], which sends every question to the lake.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 
 use crate::event::Fingerprint;
@@ -85,17 +83,17 @@ impl Marks {
     /// showing `api_now`.
     #[must_use]
     pub fn after(&self, batch: &Latest, api_now: Timestamp) -> Self {
+        let mut batch = batch.clone();
+        let cut = batch.cut();
         let mut recent = self.recent.clone();
         recent.extend(batch.kept.iter().copied().filter(|(at, _)| *at >= self.recent_from));
-        let high_water = self.high_water.max(batch.latest.unwrap_or(self.high_water).min(api_now));
+        let high_water = self.high_water.max(batch.last.unwrap_or(self.high_water).min(api_now));
         let mut marks = Self { high_water, recent_from: self.recent_from, recent };
         marks.trim();
-        // Events that the batch itself has dropped from its latest are older
-        // than all it kept; `recent` must not claim to be complete there.
-        if batch.kept.len() >= MAX_RECENT
-            && let Some((oldest, _)) = batch.kept.first()
-        {
-            marks.forget_before(*oldest + 1);
+        // What the batch itself has dropped is older than all it kept; `recent`
+        // must not claim to be complete there.
+        if let Some(oldest) = cut {
+            marks.forget_before(oldest + 1);
         }
         marks
     }
@@ -151,24 +149,34 @@ impl Marks {
     }
 }
 
-/// The latest events of a batch, as many as a row can keep.
+/// The latest events of a batch, as many as a row can keep or some more.
 #[derive(Debug, Clone, Default)]
 pub struct Latest {
-    kept: BTreeSet<(i64, Fingerprint)>,
-    latest: Option<Timestamp>,
+    kept: Vec<(i64, Fingerprint)>,
+    last: Option<Timestamp>,
+    dropped: bool,
 }
 
 impl Latest {
-    /// Notes an event of the batch.
+    /// Notes an event of the batch, which it has not noted before.
     pub fn note(&mut self, time: Timestamp, fingerprint: Fingerprint) {
-        self.latest = self.latest.max(Some(time));
-        let entry = (time.as_millisecond(), fingerprint);
-        if self.kept.len() < MAX_RECENT {
-            self.kept.insert(entry);
-        } else if self.kept.first().is_some_and(|oldest| *oldest < entry) && self.kept.insert(entry)
-        {
-            self.kept.pop_first();
+        self.last = self.last.max(Some(time));
+        self.kept.push((time.as_millisecond(), fingerprint));
+        // Seldom, as it looks at all of them.
+        if self.kept.len() >= 2 * MAX_RECENT {
+            self.cut();
         }
+    }
+
+    /// Drops all but the latest [`MAX_RECENT`]. If any was ever dropped, the time
+    /// of the oldest that is left, in milliseconds.
+    fn cut(&mut self) -> Option<i64> {
+        if let Some(more) = self.kept.len().checked_sub(MAX_RECENT).filter(|more| *more > 0) {
+            self.kept.select_nth_unstable(more);
+            self.kept.drain(..more);
+            self.dropped = true;
+        }
+        self.kept.iter().map(|(at, _)| *at).min().filter(|_| self.dropped)
     }
 }
 

@@ -11,27 +11,23 @@
 //! not bound how fast a long window is read. Still there is one committer, and it
 //! takes one chunk after the other.
 
-use std::collections::HashSet;
 use std::future::{Future, ready};
-use std::pin::pin;
 use std::sync::Arc;
 
-use futures::future::{Either, select};
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::account::Account;
 use crate::archive::Archive;
 use crate::batch::Batch;
-use crate::checkpoint::{CheckpointError, CheckpointStore, Cursor, Row};
-use crate::collect::{MAX_EMPTY_PAGES, Progress, StreamRun, read_page};
+use crate::checkpoint::{CheckpointError, CheckpointStore, Row};
+use crate::collect::{Progress, StreamRun, read_page};
 use crate::commit::{Committed, Committer};
 use crate::error::CollectError;
-use crate::event::{Event, Fingerprint};
+use crate::event::{Event, Fingerprints};
 use crate::events_api::{Page, Request};
-use crate::feed::Feed;
+use crate::fetch::{Fetcher, Next, Pages, while_fetching};
 use crate::lake::Lake;
 use crate::newness::Verdict;
 use crate::partition::Day;
@@ -78,7 +74,8 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         if !self.account.covers(self.stream.feed) {
             return Ok(Outcome::Skipped);
         }
-        let (mut committer, _) = self.open().await?;
+        let mut committer = self.open().await?;
+        self.account.check(committer.row()).await?;
         let asked = Window {
             from: asked.from.max(self.settings.not_before),
             // What is ahead of time is the tail's.
@@ -113,14 +110,14 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             let parts = left.windows.iter().flat_map(|window| window.cut(cut));
             let (fetch, mut chunks) = self.fetch(parts.flat_map(Window::days).collect());
             let take = async {
-                while let Some(mut pages) = chunks.recv().await {
+                while let Some(mut chunk) = chunks.recv().await {
                     // What was read ahead has to be committed in time too.
                     if Instant::now() >= self.read_until {
                         return Ok(Reread::Unfinished);
                     }
-                    match self.reread(committer, &mut pages, left).await? {
+                    match self.reread(committer, &mut chunk, left).await? {
                         Reread::Done => {
-                            left.windows = without(&left.windows, pages.chunk);
+                            left.windows = without(&left.windows, chunk.window);
                             overtaken = 0;
                         }
                         ended => return Ok(ended),
@@ -141,15 +138,16 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         Ok(())
     }
 
-    /// Takes the pages of a chunk, a part of what is `left`, and commits what the
+    /// Takes the pages of `chunk`, a part of what is `left`, and commits what the
     /// lake lacks.
     async fn reread(
         &mut self,
         committer: &mut Committer<'r, A, C>,
-        pages: &mut Pages,
+        chunk: &mut Chunk,
         left: &mut Left,
     ) -> Result<Reread, CollectError> {
-        let chunk = pages.chunk;
+        let Chunk { window: chunk, pages } = chunk;
+        let chunk = *chunk;
         let mut lake = Lake::new(self.ports.archive, self.stream);
         let day = Day::of(chunk.from);
         let mut scope = asked_for(chunk).within(day);
@@ -217,7 +215,8 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         if !self.account.covers(self.stream.feed) {
             return Ok(Outcome::Skipped);
         }
-        let (committer, _) = self.open().await?;
+        let committer = self.open().await?;
+        self.account.check(committer.row()).await?;
         let high_water = committer.row().marks.high_water;
         let from = window.from.max(self.settings.not_before);
         let window = Window { from, to: window.to.min(after(high_water)) };
@@ -225,8 +224,8 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         let (fetch, mut chunks) = self.fetch(window.days().collect());
         let compare = async {
             let mut lake = Lake::new(self.ports.archive, self.stream);
-            while let Some(mut pages) = chunks.recv().await {
-                if !self.compare(&mut lake, &mut pages, &mut findings).await? {
+            while let Some(mut chunk) = chunks.recv().await {
+                if !self.compare(&mut lake, &mut chunk, &mut findings).await? {
                     return Ok::<_, CollectError>(false);
                 }
             }
@@ -245,14 +244,14 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
     async fn compare(
         &mut self,
         lake: &mut Lake<'_, A>,
-        pages: &mut Pages,
+        chunk: &mut Chunk,
         findings: &mut Findings,
     ) -> Result<bool, CollectError> {
-        let chunk = pages.chunk;
-        let audit = lake.audit(Day::of(chunk.from)).await?;
+        let Chunk { window, pages } = chunk;
+        let audit = lake.audit(Day::of(window.from)).await?;
         findings.double.extend(audit.double);
         findings.unreadable.extend(audit.unreadable);
-        let mut seen = HashSet::new();
+        let mut seen = Fingerprints::default();
         loop {
             let page = match pages.next(self).await? {
                 Next::Page(page) => page,
@@ -260,7 +259,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                 Next::Unfinished => return Ok(false),
             };
             let events = page.items.iter().filter_map(|record| Event::read(record).ok());
-            for event in events.filter(|event| chunk.contains(event.time)) {
+            for event in events.filter(|event| window.contains(event.time)) {
                 // The parts of a dense chunk overlap.
                 if !seen.insert(event.fingerprint) {
                     continue;
@@ -278,20 +277,19 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
     fn fetch(
         &self,
         chunks: Vec<Window>,
-    ) -> (impl Future<Output = ()> + use<'a, 'r, T, C, A>, mpsc::Receiver<Pages>) {
+    ) -> (impl Future<Output = ()> + use<'a, 'r, T, C, A>, mpsc::Receiver<Chunk>) {
         let (account, feed, read_until) = (self.account, self.stream.feed, self.read_until);
         let (sender, receiver) = mpsc::channel(CHUNKS_AT_ONCE);
         let fetch = async move {
             stream::iter(chunks)
-                .then(async |chunk| {
-                    let (pages, fetched) = mpsc::channel(1);
-                    let wanted = Pages { chunk, fetched };
-                    sender.send(wanted).await.map(|()| (chunk, pages))
+                .then(async |window| {
+                    let (fetcher, pages) = Fetcher::new(account, feed, read_until);
+                    sender.send(Chunk { window, pages }).await.map(|()| (fetcher, window))
                 })
                 .map(async |wanted| {
                     // An error says that nobody is left to receive them.
-                    if let Ok((chunk, pages)) = wanted {
-                        Fetcher { account, feed, read_until, pages }.chunk(chunk).await;
+                    if let Ok((fetcher, window)) = wanted {
+                        fetcher.chunk(window).await;
                     }
                 })
                 .buffered(CHUNKS_AT_ONCE)
@@ -345,74 +343,20 @@ impl Left {
     }
 }
 
-/// Does `work` to its end, and `fetch` as long as that takes.
-async fn while_fetching<R>(fetch: impl Future<Output = ()>, work: impl Future<Output = R>) -> R {
-    match select(pin!(work), pin!(fetch)).await {
-        Either::Left((done, _)) => done,
-        Either::Right(((), work)) => work.await,
-    }
-}
-
-/// Reads the pages of a chunk, and sends them, until time is up or nobody
-/// receives them.
-struct Fetcher<'a, T> {
-    account: &'a Account<'a, T>,
-    feed: Feed,
-    read_until: Instant,
-    /// An error ends the chunk, `None` says that all its pages were sent.
-    pages: mpsc::Sender<Result<Option<Page>, CollectError>>,
-}
-
 impl<T: TokenSource> Fetcher<'_, T> {
+    /// Sends the pages of `chunk`.
     async fn chunk(&self, chunk: Window) {
         let Some(first) = self.page(Request::Window(asked_for(chunk))).await else { return };
         let complete = if is_dense(&first, chunk) {
             let parts = stream::iter(chunk.parts(PARTS)).map(async |part| {
-                self.rest(self.page(Request::Window(asked_for(part))).await).await
+                self.rest(self.page(Request::Window(asked_for(part))).await, None).await
             });
             parts.buffer_unordered(PARTS.into()).all(ready).await
         } else {
-            self.rest(Some(first)).await
+            self.rest(Some(first), None).await
         };
         if complete {
-            // Nobody there to receive it is as good.
-            drop(self.pages.send(Ok(None)).await);
-        }
-    }
-
-    /// Sends `page` and those that follow. Whether the last one was sent.
-    async fn rest(&self, mut page: Option<Page>) -> bool {
-        let mut sent: Option<Cursor> = None;
-        let mut empty_in_a_row = 0;
-        while let Some(this) = page {
-            let (has_more, cursor) = (this.has_more, this.cursor.clone());
-            empty_in_a_row = if this.items.is_empty() { empty_in_a_row + 1 } else { 0 };
-            let stuck = empty_in_a_row >= MAX_EMPTY_PAGES
-                || (empty_in_a_row > 0 && sent.as_ref() == Some(&cursor));
-            if self.pages.send(Ok(Some(this))).await.is_err() || (has_more && stuck) {
-                return false;
-            }
-            if !has_more {
-                return true;
-            }
-            page = self.page(Request::After(&cursor)).await;
-            sent = Some(cursor);
-        }
-        false
-    }
-
-    /// A page; `None` if there is no time for it or it cannot be had, which is
-    /// told to the receiver.
-    async fn page(&self, request: Request<'_>) -> Option<Page> {
-        if Instant::now() >= self.read_until {
-            return None;
-        }
-        match self.account.page(self.feed, request).await {
-            Ok(page) => Some(page),
-            Err(error) => {
-                drop(self.pages.send(Err(error)).await);
-                None
-            }
+            self.end().await;
         }
     }
 }
@@ -426,34 +370,10 @@ fn is_dense(first: &Page, chunk: Window) -> bool {
     first.has_more && last.is_some_and(|last| start.contains(last.time))
 }
 
-/// The pages of a chunk, in any order.
-struct Pages {
-    chunk: Window,
-    fetched: mpsc::Receiver<Result<Option<Page>, CollectError>>,
-}
-
-enum Next {
-    Page(Page),
-    End,
-    /// Time is up, or only empty pages came.
-    Unfinished,
-}
-
-impl Pages {
-    async fn next<T: TokenSource, C: CheckpointStore, A: Archive>(
-        &mut self,
-        run: &mut StreamRun<'_, '_, T, C, A>,
-    ) -> Result<Next, CollectError> {
-        match self.fetched.recv().await {
-            Some(Ok(Some(page))) => {
-                run.report.note_page(&page);
-                Ok(Next::Page(page))
-            }
-            Some(Ok(None)) => Ok(Next::End),
-            Some(Err(error)) if !run.is_time_up(&error) => Err(error),
-            Some(Err(_)) | None => Ok(Next::Unfinished),
-        }
-    }
+/// A chunk and its pages, in any order.
+struct Chunk {
+    window: Window,
+    pages: Pages,
 }
 
 /// Just after `time`.
@@ -465,7 +385,7 @@ fn after(time: Timestamp) -> Timestamp {
 fn judge(
     scope: Window,
     not_before: Timestamp,
-    known: Arc<HashSet<Fingerprint>>,
+    known: Arc<Fingerprints>,
 ) -> impl Fn(&Event) -> Verdict + Send + 'static {
     move |event| {
         if event.time < not_before {

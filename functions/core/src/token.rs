@@ -10,8 +10,8 @@ use std::future::Future;
 
 use jiff::Timestamp;
 use jsonwebtoken::Algorithm;
+use ring::digest::{SHA256, digest};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use url::{Host, Url};
 
 use crate::error::BoxError;
@@ -280,8 +280,10 @@ impl Token {
             (Some(jti), _) => format!("jti:{jti}"),
             (None, Some(iat)) => format!("iat:{iat}"),
             (None, None) => {
-                let digest = Sha256::digest(&self.text);
-                digest[..8].iter().fold("sha256:".to_owned(), |id, byte| format!("{id}{byte:02x}"))
+                let digest = digest(&SHA256, self.text.as_bytes());
+                digest.as_ref()[..8]
+                    .iter()
+                    .fold("sha256:".to_owned(), |id, byte| format!("{id}{byte:02x}"))
             }
         }
     }

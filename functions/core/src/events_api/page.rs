@@ -8,12 +8,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::checkpoint::Cursor;
+use crate::record::Record;
 
 /// One answer of an event endpoint.
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// The records, each the very bytes that were received.
-    pub items: Vec<Bytes>,
+    /// The records.
+    pub items: Vec<Record>,
     /// Where to go on.
     pub cursor: Cursor,
     /// Whether there may be more. If so, the next page can still be empty.
@@ -63,7 +64,7 @@ impl Page {
             parsed.cursor.filter(|cursor| !cursor.is_empty()).ok_or(PageError::NoCursor)?;
         let items = parsed.items.unwrap_or_default();
         Ok(Self {
-            items: items.iter().map(|item| body.slice_ref(item.get().as_bytes())).collect(),
+            items: items.into_iter().map(|item| Record::within(body, item)).collect(),
             cursor: Cursor::new(cursor),
             has_more: parsed.has_more.unwrap_or(false),
             date,
@@ -86,7 +87,8 @@ mod tests {
             r#"{"cursor":"c\u0041","has_more":true,"items":[{"a": 1.0e0 } , null,"x",[1, 2]],"more":[{}]}"#,
         )
         .unwrap();
-        assert_eq!(page.items, [&br#"{"a": 1.0e0 }"#[..], b"null", b"\"x\"", b"[1, 2]"]);
+        let items: Vec<_> = page.items.iter().map(Record::bytes).collect();
+        assert_eq!(items, [&br#"{"a": 1.0e0 }"#[..], b"null", b"\"x\"", b"[1, 2]"]);
         assert_eq!(page.cursor.expose(), "cA");
         assert!(page.has_more);
     }

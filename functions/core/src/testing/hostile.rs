@@ -4,14 +4,14 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::Value;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::checkpoint::Position;
-use crate::event::{Event, compact};
+use crate::event::Event;
 use crate::events_api::{Page, message};
 use crate::feed::AccountName;
 use crate::newness::Marks;
+use crate::record::{Members, Record, text};
 use crate::token::Secret;
 
 /// A page is split into records that are the very bytes received, or refused.
@@ -20,9 +20,8 @@ pub fn page(body: &[u8]) {
     let Ok(page) = Page::split(&body, Timestamp::UNIX_EPOCH) else { return };
     let range = body.as_ptr_range();
     for record in &page.items {
-        assert!(range.contains(&record.as_ptr()), "a record is a copy");
-        serde_json::from_slice::<&RawValue>(record).unwrap();
-        line(record);
+        assert!(range.contains(&record.bytes().as_ptr()), "a record is a copy");
+        line(record.bytes());
     }
     assert!(!page.cursor.expose().is_empty());
 }
@@ -30,21 +29,24 @@ pub fn page(body: &[u8]) {
 /// A line of a record is one line, compact, of the same value, and the same
 /// event when it is read back.
 pub fn line(record: &[u8]) {
-    if serde_json::from_slice::<&RawValue>(record).is_err() {
-        return;
-    }
-    let record = Bytes::copy_from_slice(record.trim_ascii());
-    let line = compact(&record);
-    let text = std::str::from_utf8(&line).unwrap();
-    assert!(!text.contains(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']), "not one line");
-    assert_eq!(compact(&line).as_ptr(), line.as_ptr(), "not compact");
+    let Ok(record) = Record::parse(&Bytes::copy_from_slice(record)) else { return };
+    let line = record.line();
+    let told = std::str::from_utf8(&line).unwrap();
+    assert!(!told.contains(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']), "not one line");
+    assert_eq!(Record::parse(&line).unwrap().line().as_ptr(), line.as_ptr(), "not compact");
     // A value too deep for a tree is compared by its text alone.
-    if let Ok(value) = serde_json::from_slice::<Value>(&record) {
+    if let Ok(value) = serde_json::from_slice::<Value>(record.bytes()) {
         assert_eq!(serde_json::from_slice::<Value>(&line).unwrap(), value);
+        let read = |text: &[u8]| serde_json::from_slice::<Value>(text).unwrap();
+        let members = Members::of(&line).map(|(key, value)| {
+            (String::from_utf8(text(key).unwrap().into_owned()).unwrap(), read(value))
+        });
+        let members: Map<_, _> = members.collect();
+        assert_eq!(value.as_object().cloned().unwrap_or_default(), members);
     }
     if let Ok(event) = Event::read(&record) {
         assert_eq!(event.line, line);
-        assert_eq!(Event::read(&event.line).unwrap(), event);
+        assert_eq!(Event::parse(&event.line).unwrap(), event);
     }
 }
 
