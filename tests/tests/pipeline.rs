@@ -662,6 +662,38 @@ async fn a_token_of_another_account_never_continues_a_foreign_cursor() {
     assert_eq!(world.checkpoints.rows(), before);
 }
 
+/// The first page is asked for before it is known whose the token is.
+#[tokio::test]
+async fn a_token_of_another_account_that_comes_meanwhile_is_found_out() {
+    let world = World::empty().await;
+    world.push("A", "2026-11-10T10:00:00Z");
+    world.run().await;
+    let before = world.checkpoints.rows();
+    let objects = world.archive.objects();
+
+    let other = world.simulator.account(1).unwrap();
+    let event = Event::new(r#"{"uuid":"B","timestamp":"2026-11-10T11:00:00Z"}"#);
+    other.push(ApiFeed::SignInAttempts, &event);
+    let second = world.simulator.mint(&TokenSpec::default());
+    let tokens = Rotating { old: second, new: other.token(), reads: 0.into() };
+    let slow = Effect::SlowHeaders(Duration::from_millis(500));
+    let refused = Effect::Status { status: 401, style: None, retry_after: None };
+    world.simulator.faults().add(Rule::new(When::Nth(1), slow).path("introspect"));
+    world.simulator.faults().add(Rule::new(When::Nth(1), refused).feed(ApiFeed::SignInAttempts));
+    let ports = Ports {
+        http: &world.http,
+        tokens: &tokens,
+        checkpoints: &world.checkpoints,
+        archive: &world.archive,
+    };
+    let deadline = Instant::now() + world.run_for;
+    let report =
+        collect(ports, &world.settings(), Task::Tail, world.now(), deadline, &|_| ()).await;
+    assert_eq!(code(&report), "Token.OtherAccount");
+    assert_eq!(world.checkpoints.rows(), before);
+    assert_eq!(world.archive.objects(), objects);
+}
+
 #[tokio::test]
 async fn accounts_of_one_secret_are_apart() {
     let mut world =
@@ -1052,6 +1084,41 @@ async fn tail_and_resync_beside_each_other_add_each_event_once() {
         world.run().await;
         world.assert_complete();
         assert_eq!(world.archive.uploads(), []);
+    }
+}
+
+/// The tail commits when the resync has read all there is: only if it was the same
+/// is there anything to read again.
+#[tokio::test]
+async fn a_resync_goes_on_after_a_commit_of_something_else() {
+    for same in [true, false] {
+        let world = World::empty().await;
+        world.push("A", "2026-11-18T10:00:00Z");
+        world.push("C", "2026-11-19T10:00:00Z");
+        world.run().await;
+        world.push("B", "2026-11-18T11:00:00Z");
+        let (faults, gate) = (Faults::default(), Gate::new());
+        faults.on(Operation::Load, 2, Fault::Hold(gate.clone()));
+        let from = "2026-11-18T00:00:00Z".parse().unwrap();
+        let window = Task::Resync(Window { from, to: "2026-11-19T00:00:00Z".parse().unwrap() });
+        let tail = async {
+            gate.reached(1).await;
+            let asked = world.simulator.requests().len();
+            if same {
+                let rewind = Rule::new(When::Nth(1), Effect::Rewind(4));
+                world.simulator.faults().add(rewind.feed(ApiFeed::SignInAttempts));
+            } else {
+                world.push("D", "2026-11-19T11:00:00Z");
+            }
+            let tail = world.run().await;
+            assert_eq!(only(&tail).events, 1);
+            gate.open();
+            asked + usize::try_from(only(&tail).pages).unwrap()
+        };
+        let (resync, asked) = tokio::join!(world.work_with(&faults, window), tail);
+        assert_eq!(only(&resync).events, u64::from(!same), "{resync:?}");
+        assert_eq!(world.simulator.requests().len() > asked, same, "pages are read again");
+        world.assert_complete();
     }
 }
 

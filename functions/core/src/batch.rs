@@ -208,6 +208,11 @@ impl Batch {
         &self.members
     }
 
+    /// The days that they are of.
+    pub(crate) fn days(&self) -> impl Iterator<Item = Day> {
+        self.partitions.keys().copied()
+    }
+
     /// Records for quarantine.
     pub(crate) fn bad(&self) -> &[BadRecord] {
         &self.bad

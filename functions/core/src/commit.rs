@@ -142,6 +142,20 @@ impl<'a, A: Archive, C: CheckpointStore> Committer<'a, A, C> {
         }
     }
 
+    /// Loads the row again. Whether another writer has committed meanwhile; then
+    /// what it has named is published.
+    pub(crate) async fn refresh(&mut self) -> Result<bool, CollectError> {
+        let before = self.row.commit_id.clone();
+        let objects = std::mem::take(&mut self.objects);
+        self.reload().await?;
+        if self.row.commit_id == before {
+            self.objects = objects;
+            return Ok(false);
+        }
+        self.settle().await?;
+        Ok(true)
+    }
+
     /// Stages `objects`, commits `row` in the name of `commit_id` with them,
     /// and publishes them.
     ///

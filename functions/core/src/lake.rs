@@ -76,6 +76,25 @@ impl<'a, A: Archive> Lake<'a, A> {
         Ok(unknown)
     }
 
+    /// Whether it holds any of `events`, which are of `days`.
+    ///
+    /// # Errors
+    ///
+    /// Any of the archive's.
+    pub async fn holds_any(
+        &mut self,
+        days: impl IntoIterator<Item = Day>,
+        events: &Fingerprints,
+    ) -> Result<bool, ArchiveError> {
+        let mut found = false;
+        for day in days {
+            if self.days().await?.contains(&day) {
+                self.scan(day, |event| found |= events.contains(&event.fingerprint)).await?;
+            }
+        }
+        Ok(found)
+    }
+
     /// The events of `window`, which lies in one day, up to a time: the end of
     /// the window, or before it if they are too many to keep at once.
     ///

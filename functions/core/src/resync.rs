@@ -47,13 +47,14 @@ const MARGIN: SignedDuration = SignedDuration::from_secs(1);
 const MAX_OVERTAKEN: u32 = 5;
 
 /// Chunks whose pages are read at once.
-const CHUNKS_AT_ONCE: usize = 2;
+const CHUNKS_AT_ONCE: usize = 3;
 
-/// A chunk of about this many pages or more is read in parts,
+/// A chunk of about this many pages or more is read in parts: so many,
 const DENSE: i32 = 8;
+const PARTS: u8 = 6;
 
-/// so many at once. All that is read at once has to be held.
-const PARTS: u8 = 3;
+/// and so many of them at once. All that is read at once has to be held.
+const PARTS_AT_ONCE: usize = 3;
 
 /// How a chunk ended.
 enum Reread {
@@ -185,6 +186,17 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                 return Err(CollectError::TooManyBadRecords);
             }
             if batch.is_full() || (complete && batch.events() > 0) {
+                // The tail commits all the time, and hardly ever what is in the
+                // batch: to read the chunk again each time would lead nowhere.
+                if committer.refresh().await? {
+                    left.see(committer.row());
+                    lake = Lake::new(self.ports.archive, self.stream);
+                    let (fresh, until) = lake.window(scope).await?;
+                    if until < scope.to || lake.holds_any(batch.days(), batch.members()).await? {
+                        return Ok(Reread::Overtaken);
+                    }
+                    known = Arc::new(fresh);
+                }
                 let mut row = committer.row().clone();
                 row.from = row.position();
                 row.resync.clone_from(&left.windows);
@@ -351,7 +363,7 @@ impl<T: TokenSource> Fetcher<'_, T> {
             let parts = stream::iter(chunk.parts(PARTS)).map(async |part| {
                 self.rest(self.page(Request::Window(asked_for(part))).await, None).await
             });
-            parts.buffer_unordered(PARTS.into()).all(ready).await
+            parts.buffer_unordered(PARTS_AT_ONCE).all(ready).await
         } else {
             self.rest(Some(first), None).await
         };

@@ -279,7 +279,9 @@ impl EventsApi {
         let date = date(response.headers());
         let status = response.status();
         let limit = if status == StatusCode::OK { MAX_BODY } else { MAX_ERROR_BODY };
-        let mut body = BytesMut::new();
+        // As announced, if at all: a page that grows is copied again and again.
+        let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
+        let mut body = BytesMut::with_capacity(announced.unwrap_or(0).min(limit));
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(error))? {
             if body.len() + chunk.len() > limit {
                 if status == StatusCode::OK {

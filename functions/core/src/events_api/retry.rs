@@ -16,28 +16,28 @@ use tokio::time::Instant;
 /// and 30,000 in an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// 120 at once, then 8 a second: at most 600 in any minute and 28,920 in any
+    /// 120 at once, then 480 a minute: at most 600 in any minute and 28,920 in any
     /// hour, so one limiter serves both limits.
     Tail,
-    /// 20 at once, then 2 a second: at most 140 in any minute, so that re-reading
+    /// 20 at once, then 120 a minute: at most 140 in any minute, so that re-reading
     /// never starves the tail.
     Resync,
-    /// 40 at once, then 6 a second: at most 400 in any minute, which leaves the
+    /// 20 at once, then 380 a minute: at most 400 in any minute, which leaves the
     /// tail 100 of the 500 that the hour's limit allows.
     Backfill,
 }
 
 impl Pace {
     /// Requests sent before the limiter begins to space them, and requests a
-    /// second from then on.
+    /// minute from then on.
     fn quota(self) -> (NonZeroU32, NonZeroU32) {
-        let (burst, per_second) = match self {
-            Self::Tail => (120, 8),
-            Self::Resync => (20, 2),
-            Self::Backfill => (40, 6),
+        let (burst, per_minute) = match self {
+            Self::Tail => (120, 480),
+            Self::Resync => (20, 120),
+            Self::Backfill => (20, 380),
         };
         let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
-        (at_least_one(burst), at_least_one(per_second))
+        (at_least_one(burst), at_least_one(per_minute))
     }
 }
 
@@ -49,8 +49,8 @@ impl Limiter {
     /// A limiter that has not been used.
     #[must_use]
     pub fn new(pace: Pace) -> Self {
-        let (burst, per_second) = pace.quota();
-        let quota = Quota::per_second(per_second).allow_burst(burst);
+        let (burst, per_minute) = pace.quota();
+        let quota = Quota::per_minute(per_minute).allow_burst(burst);
         Self(RateLimiter::direct_with_clock(quota, TokioClock))
     }
 
@@ -153,6 +153,7 @@ mod tests {
         assert!(minute <= 150, "{minute}");
         let (minute, hour) = busiest(Pace::Backfill).await;
         assert!(minute <= 400 && hour <= 24_000, "{minute} {hour}");
+        assert!(hour > 22_500, "the quota is wasted: {hour}");
     }
 
     #[test]
