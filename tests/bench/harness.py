@@ -10,6 +10,8 @@ import json
 import os
 import queue
 import re
+import select
+import shlex
 import shutil
 import signal
 import socket
@@ -22,6 +24,7 @@ import time
 import urllib.request
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,7 +34,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PROGRAMS = TARGET / "release"
 STACK = ("127.0.0.1", 4566)
-LONG = 3600
+LONG, PATIENCE = 3600, 120
+# Once there is one, what still runs is ended, and fails too.
+FAILURES = []
 BENCH = [os.environ.get("CARGO", "cargo"), "bench", "--locked", "--package", "oplake-core"]
 BENCH += ["--features", "testing", "--bench", "pipeline"]
 # So that a profile tells functions by name; one build for all uses.
@@ -59,6 +64,7 @@ class Usage:
     cpu: float
     mib: float
     status: int
+    events: int = 0
 
 
 class Process:
@@ -67,9 +73,9 @@ class Process:
     def __init__(self, command, environment):
         read, write = os.pipe()
         self.output = tempfile.TemporaryFile()
-        launcher = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(write), *map(str, command)]
+        command = [str(word) for word in command]
         self.launcher = subprocess.Popen(
-            launcher,
+            [sys.executable, "-I", "-S", "-c", LAUNCHER, str(write), *command],
             env=environment,
             pass_fds=[write],
             stdin=subprocess.DEVNULL,
@@ -79,16 +85,39 @@ class Process:
         )
         os.close(write)
         self.told = os.fdopen(read)
-        pid, began = self.told.readline().split()
+        line = self.told.readline()
+        if not line:
+            sys.exit(f"{shlex.join(command)} did not start:\n{self.written()}")
+        pid, began = line.split()
         self.pid, self.began = int(pid), float(began)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if not self.is_over():
+            self.stop()
+
+    def is_over(self):
+        """Whether it has ended, which it is made to when another run has failed or after an hour."""
+        over = self.launcher.poll() is not None
+        if not over and (FAILURES or time.monotonic() > self.began + LONG):
+            self.kill()
+        return over
+
+    def kill(self):
+        # Between its end and that of the launcher it is not there.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
     def wait(self):
+        while not self.is_over():
+            time.sleep(0.05)
         ended, cpu, kib, status = self.told.readline().split()
-        self.launcher.wait()
         return Usage(float(ended) - self.began, float(cpu), int(kib) / 1024, int(status))
 
     def stop(self):
-        os.kill(self.pid, signal.SIGKILL)
+        self.kill()
         return self.wait()
 
     def written(self):
@@ -97,11 +126,27 @@ class Process:
 
 
 def run(command, environment):
-    process = Process(command, environment)
-    usage = process.wait()
+    """What it has used, and what it has written."""
+    with Process(command, environment) as process:
+        usage = process.wait()
+    written = process.written()
     if usage.status != 0:
-        sys.exit(f"{command} ended with {usage.status}:\n{process.written()}")
-    return usage
+        sys.exit(f"{shlex.join(map(str, command))} ended with {usage.status} after {usage.wall:.0f} s:\n{written}")
+    return usage, written
+
+
+def each(task, inputs, beside):
+    """What `task` makes of each of `inputs`, one after the other or beside each other."""
+    with ThreadPoolExecutor(len(inputs) if beside else 1) as pool:
+        futures = [pool.submit(task, value) for value in inputs]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException as failure:
+            FAILURES.append(failure)
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise FAILURES[0]
+        return [future.result() for future in futures]
 
 
 @contextlib.contextmanager
@@ -112,9 +157,13 @@ def simulator(events, days=30, latency=0, record=False):
     command += [] if record else ["--no-record"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
         try:
-            yield json.loads(process.stdout.readline())
+            ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
+            line = ready and process.stdout.readline()
+            if not line:
+                sys.exit("the simulator did not start")
+            yield json.loads(line)
         finally:
-            process.send_signal(signal.SIGINT)
+            process.kill()
 
 
 class RuntimeApi:
@@ -160,13 +209,18 @@ class RuntimeApi:
         self.address = "127.0.0.1:{}".format(self.server.server_port)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def invoke(self):
-        """When the function answered."""
+    def invoke(self, process):
+        """When the function answered, and what."""
         self.invocations.put(None)
-        at, succeeded, body = self.answers.get(timeout=LONG)
+        while True:
+            with contextlib.suppress(queue.Empty):
+                at, succeeded, body = self.answers.get(timeout=0.2)
+                break
+            if process.is_over():
+                sys.exit(f"the function ended before it answered:\n{process.written()}")
         if not succeeded:
             sys.exit(f"the function failed: {body.decode()}")
-        return at
+        return at, body.decode()
 
     def close(self):
         self.server.shutdown()
@@ -179,6 +233,7 @@ class Relay:
     def __init__(self, target):
         self.target = target
         self.requests, self.bytes, self.first = Counter(), 0, None
+        self.lock = threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = "127.0.0.1:{}".format(self.listener.getsockname()[1])
         threading.Thread(target=self.accept, daemon=True).start()
@@ -204,11 +259,12 @@ class Relay:
                     self.first = self.first or time.monotonic()
                     held += more
                 head, _, held = held.partition(b"\r\n\r\n")
-                self.requests[service(head)] += 1
                 length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
                 left = int(length[1]) if length else 0
+                with self.lock:
+                    self.requests[service(head)] += 1
+                    self.bytes += len(head) + 4 + left
                 server.sendall(head + b"\r\n\r\n")
-                self.bytes += len(head) + 4 + left
                 while left:
                     body = held[:left] or client.recv(min(left, 1 << 16))
                     if not body:
@@ -220,7 +276,8 @@ class Relay:
     def back(self, server, client):
         with contextlib.suppress(OSError):
             while answer := server.recv(1 << 18):
-                self.bytes += len(answer)
+                with self.lock:
+                    self.bytes += len(answer)
                 client.sendall(answer)
             client.shutdown(socket.SHUT_WR)
 
@@ -302,10 +359,13 @@ class Stack:
             f"AWS4-HMAC-SHA256 Credential={self.KEY}/{scope},"
             f"SignedHeaders={names},Signature={key.hex()}"
         )
-        connection = HTTPConnection(*STACK)
-        connection.request(method, path, body, headers)
-        answer = connection.getresponse()
-        text = answer.read().decode()
+        connection = HTTPConnection(*STACK, timeout=PATIENCE)
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        except OSError as error:
+            sys.exit(f"the local stack does not answer {method} {path}: {error}")
         if answer.status >= 300:
             sys.exit(f"the local stack answered {answer.status} to {method} {path}: {text}")
         return text

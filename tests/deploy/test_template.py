@@ -133,7 +133,7 @@ def test_every_variable_of_the_function_is_set_and_no_other():
     assert read == set(re.findall(r"^//! \| `([A-Z_]+)` \|", source, re.MULTILINE))
     variables = RESOURCES["CollectorFunction"]["Properties"]["Environment"]["Variables"]
     # The proxy is read by the HTTP clients.
-    assert sorted(variables) == sorted([*read, "HTTPS_PROXY"])
+    assert sorted(variables) == sorted([*read, "HTTPS_PROXY", "MALLOC_MMAP_THRESHOLD_"])
 
 
 def test_what_is_set_without_a_parameter_is_the_default_of_the_function():
