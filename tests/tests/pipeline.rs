@@ -694,6 +694,32 @@ async fn a_token_of_another_account_that_comes_meanwhile_is_found_out() {
     assert_eq!(world.archive.objects(), objects);
 }
 
+/// As before, but the other account's token comes first, and its page is there when
+/// it turns out to be revoked.
+#[tokio::test]
+async fn a_page_of_another_account_is_not_taken_for_ones_own() {
+    let world = World::empty().await;
+    world.push("A", "2026-11-10T10:00:00Z");
+    let other = world.simulator.account(1).unwrap();
+    let event = Event::new(r#"{"uuid":"B","timestamp":"2026-11-10T11:00:00Z"}"#);
+    other.push(ApiFeed::SignInAttempts, &event);
+    let own = world.simulator.token().to_owned();
+    let tokens = Rotating { old: other.token(), new: own, reads: 0.into() };
+    let refused = Effect::Status { status: 401, style: None, retry_after: None };
+    world.simulator.faults().add(Rule::new(When::Nth(1), refused).path("introspect"));
+    let ports = Ports {
+        http: &world.http,
+        tokens: &tokens,
+        checkpoints: &world.checkpoints,
+        archive: &world.archive,
+    };
+    let deadline = Instant::now() + world.run_for;
+    let report =
+        collect(ports, &world.settings(), Task::Tail, world.now(), deadline, &|_| ()).await;
+    assert_eq!(outcomes(&report), [Outcome::Collected], "{report:?}");
+    world.assert_complete();
+}
+
 #[tokio::test]
 async fn accounts_of_one_secret_are_apart() {
     let mut world =
@@ -899,19 +925,24 @@ async fn a_future_event_among_others_does_not_hold_up_a_stream_by_insertion() {
 /// One page may hold events of more days than one commit should name.
 #[tokio::test]
 async fn a_page_over_many_days_is_committed_in_parts() {
-    let world = World::empty().await;
-    let first: Timestamp = "2026-07-25T06:00:00Z".parse().unwrap();
-    // 290 days, most of them ahead of the clock, as broken clients send them.
-    for day in 0..290 {
-        let time = first + SignedDuration::from_hours(24 * day);
-        world.push(&format!("E{day}"), &time.to_string());
+    // Where there are more pages, the next ones wait while one is cut.
+    for max_page in [1000, 200, 140] {
+        let mut world =
+            World::new(Options { events: Counts::NONE, max_page, ..Options::default() }).await;
+        world.feeds = vec![Feed::SigninAttempts];
+        let first: Timestamp = "2026-07-25T06:00:00Z".parse().unwrap();
+        // 290 days, most of them ahead of the clock, as broken clients send them.
+        for day in 0..290 {
+            let time = first + SignedDuration::from_hours(24 * day);
+            world.push(&format!("E{day}"), &time.to_string());
+        }
+        let report = world.run().await;
+        assert_eq!(report.failures().count(), 0, "{report:?}");
+        assert_eq!(only(&report).events, 290);
+        world.assert_complete();
+        world.run().await;
+        world.assert_complete();
     }
-    let report = world.run().await;
-    assert_eq!(report.failures().count(), 0, "{report:?}");
-    assert_eq!(only(&report).events, 290);
-    world.assert_complete();
-    world.run().await;
-    world.assert_complete();
 }
 
 #[tokio::test]
@@ -1091,7 +1122,7 @@ async fn tail_and_resync_beside_each_other_add_each_event_once() {
 /// is there anything to read again.
 #[tokio::test]
 async fn a_resync_goes_on_after_a_commit_of_something_else() {
-    for same in [true, false] {
+    for (same, lists) in [(true, false), (false, false), (false, true)] {
         let world = World::empty().await;
         world.push("A", "2026-11-18T10:00:00Z");
         world.push("C", "2026-11-19T10:00:00Z");
@@ -1100,7 +1131,7 @@ async fn a_resync_goes_on_after_a_commit_of_something_else() {
         let (faults, gate) = (Faults::default(), Gate::new());
         faults.on(Operation::Load, 2, Fault::Hold(gate.clone()));
         let from = "2026-11-18T00:00:00Z".parse().unwrap();
-        let window = Task::Resync(Window { from, to: "2026-11-19T00:00:00Z".parse().unwrap() });
+        let day = Window { from, to: "2026-11-19T00:00:00Z".parse().unwrap() };
         let tail = async {
             gate.reached(1).await;
             let asked = world.simulator.requests().len();
@@ -1112,12 +1143,20 @@ async fn a_resync_goes_on_after_a_commit_of_something_else() {
             }
             let tail = world.run().await;
             assert_eq!(only(&tail).events, 1);
+            if lists {
+                // Another resync wants the day, and dies.
+                let mut row = world.checkpoints.rows().remove(&world.stream()).unwrap();
+                let base = std::mem::replace(&mut row.commit_id, CommitId::random());
+                (row.staged, row.resync) = (Vec::new(), vec![day]);
+                world.checkpoints.commit(&world.stream(), Some(&base), &row).await.unwrap();
+            }
             gate.open();
             asked + usize::try_from(only(&tail).pages).unwrap()
         };
-        let (resync, asked) = tokio::join!(world.work_with(&faults, window), tail);
+        let (resync, asked) = tokio::join!(world.work_with(&faults, Task::Resync(day)), tail);
         assert_eq!(only(&resync).events, u64::from(!same), "{resync:?}");
-        assert_eq!(world.simulator.requests().len() > asked, same, "pages are read again");
+        assert_eq!(world.simulator.requests().len() > asked, same || lists, "pages read again");
+        assert!(world.checkpoints.rows().values().all(|row| row.resync.is_empty()));
         world.assert_complete();
     }
 }

@@ -13,8 +13,8 @@ use tracing::level_filters::LevelFilter;
 use crate::handler::Collector;
 
 fn main() -> Result<(), Error> {
-    // One thread for I/O, and one for what computes: a small function has less
-    // than one processor, and each thread that allocates keeps memory of its own.
+    // One thread for I/O, and one for what computes or asks the resolver: a small
+    // function has less than one processor, and each thread keeps memory of its own.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().max_blocking_threads(1).build()?.block_on(run())
 }

@@ -193,7 +193,8 @@ impl<'a, T: TokenSource> Account<'a, T> {
     /// Who the token in use was found to belong to.
     fn owner(&self) -> Option<String> {
         let met = self.access.met.lock().unwrap_or_else(PoisonError::into_inner);
-        met.iter().find(|(_, name)| **name == self.name).map(|(owner, _)| owner.clone())
+        let met = met.iter().find(|(_, name)| **name == self.name).map(|(owner, _)| owner.clone());
+        met.or_else(|| self.owner.get()?.as_ref().ok()?.clone())
     }
 
     fn other_account(&self, row: &str, token: &str) -> CollectError {

@@ -346,11 +346,15 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         let mut reader = Reader::at(committer.row().position());
         let mut lake = Lake::new(self.ports.archive, self.stream);
         loop {
+            let token = self.account.token_id();
             let (fetch, mut pages) = self.fetch_from(&reader);
             let take = async {
-                // The first page is on its way meanwhile. It may be of another
-                // account, which nothing of it is left of then.
                 let owner = self.account.check(committer.row()).await?;
+                // The first pages are on their way meanwhile. What an unchecked token
+                // has brought, if it was rotated since, must not be taken.
+                if self.account.token_id() != token {
+                    return Ok(None);
+                }
                 self.take(&mut committer, &mut reader, &mut pages, &mut lake, owner.as_ref()).await
             };
             if let Some(outcome) = while_fetching(fetch, take).await? {
@@ -412,7 +416,8 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                         Committed::Overtaken => {
                             committer.settle().await?;
                             *lake = Lake::new(self.ports.archive, self.stream);
-                            *reader = Reader::at(committer.row().position());
+                            let rejected = reader.rejected;
+                            *reader = Reader { rejected, ..Reader::at(committer.row().position()) };
                             return Ok(None);
                         }
                     }

@@ -146,7 +146,7 @@ impl<'a, A: Archive, C: CheckpointStore> Committer<'a, A, C> {
     /// what it has named is published.
     pub(crate) async fn refresh(&mut self) -> Result<bool, CollectError> {
         let before = self.row.commit_id.clone();
-        let objects = std::mem::take(&mut self.objects);
+        let objects = self.objects.clone();
         self.reload().await?;
         if self.row.commit_id == before {
             self.objects = objects;

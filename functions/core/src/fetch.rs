@@ -33,8 +33,7 @@ pub(crate) struct Fetcher<'a, T> {
 }
 
 impl<'a, T: TokenSource> Fetcher<'a, T> {
-    /// One that holds back, for whoever takes its pages, a page more than it
-    /// asks for.
+    /// With the pages that it sends: one waits there, one more in its hands.
     pub(crate) fn new(
         account: &'a Account<'a, T>,
         feed: Feed,

@@ -95,8 +95,8 @@ impl<'a, A: Archive> Lake<'a, A> {
         Ok(found)
     }
 
-    /// The events of `window`, which lies in one day, up to a time: the end of
-    /// the window, or before it if they are too many to keep at once.
+    /// The events of `window`, which lies in one day, and whether that day holds
+    /// any of `asked`.
     ///
     /// # Errors
     ///
@@ -104,18 +104,22 @@ impl<'a, A: Archive> Lake<'a, A> {
     pub async fn window(
         &mut self,
         window: Window,
-    ) -> Result<(Fingerprints, Timestamp), ArchiveError> {
+        asked: &Fingerprints,
+    ) -> Result<Held, ArchiveError> {
         let day = Day::of(window.from);
         let mut kept = Kept { until: window.to, events: Vec::new() };
+        let mut any_asked = false;
         if self.days().await?.contains(&day) {
             self.scan(day, |event| {
+                any_asked |= asked.contains(&event.fingerprint);
                 if event.time >= window.from {
                     kept.add(event.time, event.fingerprint, MAX_KEPT);
                 }
             })
             .await?;
         }
-        Ok((kept.events.into_iter().map(|(_, event)| event).collect(), kept.until))
+        let events = kept.events.into_iter().map(|(_, event)| event).collect();
+        Ok(Held { events, until: kept.until, any_asked })
     }
 
     /// What the objects of `day` hold, and what is wrong with them.
@@ -243,6 +247,18 @@ pub struct Audit {
     pub unreadable: Vec<Unreadable>,
     /// Objects that hold events of other objects.
     pub double: Vec<Double>,
+}
+
+/// What the lake holds of a window.
+#[derive(Debug)]
+pub struct Held {
+    /// The events,
+    pub events: Fingerprints,
+    /// up to this time: the end of the window, or before it if they are too many
+    /// to keep at once.
+    pub until: Timestamp,
+    /// Whether the day holds any of those that were asked for.
+    pub any_asked: bool,
 }
 
 /// An object that cannot be read as what was written.

@@ -83,17 +83,14 @@ impl Marks {
     /// showing `api_now`.
     #[must_use]
     pub fn after(&self, batch: &Latest, api_now: Timestamp) -> Self {
-        let mut batch = batch.clone();
-        let cut = batch.cut();
         let mut recent = self.recent.clone();
         recent.extend(batch.kept.iter().copied().filter(|(at, _)| *at >= self.recent_from));
         let high_water = self.high_water.max(batch.last.unwrap_or(self.high_water).min(api_now));
         let mut marks = Self { high_water, recent_from: self.recent_from, recent };
         marks.trim();
-        // What the batch itself has dropped is older than all it kept; `recent`
-        // must not claim to be complete there.
-        if let Some(oldest) = cut {
-            marks.forget_before(oldest + 1);
+        // `recent` must not claim to be complete where the batch has dropped some.
+        if let Some(dropped) = batch.dropped {
+            marks.forget_before(dropped + 1);
         }
         marks
     }
@@ -154,7 +151,8 @@ impl Marks {
 pub struct Latest {
     kept: Vec<(i64, Fingerprint)>,
     last: Option<Timestamp>,
-    dropped: bool,
+    /// No event that was dropped is later than this, in milliseconds since 1970.
+    dropped: Option<i64>,
 }
 
 impl Latest {
@@ -164,19 +162,11 @@ impl Latest {
         self.kept.push((time.as_millisecond(), fingerprint));
         // Seldom, as it looks at all of them.
         if self.kept.len() >= 2 * MAX_RECENT {
-            self.cut();
-        }
-    }
-
-    /// Drops all but the latest [`MAX_RECENT`]. If any was ever dropped, the time
-    /// of the oldest that is left, in milliseconds.
-    fn cut(&mut self) -> Option<i64> {
-        if let Some(more) = self.kept.len().checked_sub(MAX_RECENT).filter(|more| *more > 0) {
-            self.kept.select_nth_unstable(more);
+            let more = self.kept.len() - MAX_RECENT;
+            let (_, oldest_kept, _) = self.kept.select_nth_unstable(more);
+            self.dropped = self.dropped.max(Some(oldest_kept.0));
             self.kept.drain(..more);
-            self.dropped = true;
         }
-        self.kept.iter().map(|(at, _)| *at).min().filter(|_| self.dropped)
     }
 }
 
@@ -222,8 +212,8 @@ mod tests {
         #[test]
         fn verdicts_are_true(
             batches in prop::collection::vec(
-                // 600 events in few milliseconds overflow `recent`.
-                prop::collection::vec((0_i64..40, any::<u16>()), 0..1_000), 1..4),
+                // Many events in few milliseconds overflow `recent`, and a batch too.
+                prop::collection::vec((0_i64..40, any::<u16>()), 0..2_500), 1..4),
             questions in prop::collection::vec((0_i64..40, any::<u16>()), 50),
             forget in any::<bool>(),
         ) {

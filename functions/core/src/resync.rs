@@ -49,11 +49,14 @@ const MAX_OVERTAKEN: u32 = 5;
 /// Chunks whose pages are read at once.
 const CHUNKS_AT_ONCE: usize = 3;
 
-/// A chunk of about this many pages or more is read in parts: so many,
+/// A chunk of about this many pages or more is read in parts.
 const DENSE: i32 = 8;
+
+/// The parts of such a chunk. Some are fuller than others, so there are more of
+/// them than are read at once.
 const PARTS: u8 = 6;
 
-/// and so many of them at once. All that is read at once has to be held.
+/// Parts that are read at once. All that is has to be held.
 const PARTS_AT_ONCE: usize = 3;
 
 /// How a chunk ended.
@@ -147,17 +150,16 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         chunk: &mut Chunk,
         left: &mut Left,
     ) -> Result<Reread, CollectError> {
-        let Chunk { window: chunk, pages } = chunk;
-        let chunk = *chunk;
+        let Chunk { window, pages } = chunk;
         let mut lake = Lake::new(self.ports.archive, self.stream);
-        let day = Day::of(chunk.from);
-        let mut scope = asked_for(chunk).within(day);
-        let (known, until) = lake.window(scope).await?;
-        if until < chunk.to {
-            return Ok(Reread::TooLarge(until));
+        let day = Day::of(window.from);
+        let mut scope = asked_for(*window).within(day);
+        let held = lake.window(scope, &Fingerprints::default()).await?;
+        if held.until < window.to {
+            return Ok(Reread::TooLarge(held.until));
         }
-        scope.to = until;
-        let mut known = Arc::new(known);
+        scope.to = held.until;
+        let mut known = Arc::new(held.events);
         let mut batch = Batch::default();
         let mut api_now = self.now;
         loop {
@@ -179,7 +181,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             (self.progress)(Progress {
                 stream: self.stream,
                 events: self.report.events + batch.events(),
-                at: Some(if complete { chunk.to } else { chunk.from }),
+                at: Some(if complete { window.to } else { window.from }),
             });
             if batch.has_too_many_bad_records() {
                 self.quarantine(&batch).await?;
@@ -189,13 +191,18 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
                 // The tail commits all the time, and hardly ever what is in the
                 // batch: to read the chunk again each time would lead nowhere.
                 if committer.refresh().await? {
-                    left.see(committer.row());
                     lake = Lake::new(self.ports.archive, self.stream);
-                    let (fresh, until) = lake.window(scope).await?;
-                    if until < scope.to || lake.holds_any(batch.days(), batch.members()).await? {
+                    let held = lake.window(scope, batch.members()).await?;
+                    let others = batch.days().filter(|other| *other != day);
+                    if held.until < scope.to
+                        || held.any_asked
+                        || lake.holds_any(others, batch.members()).await?
+                        // A window that was listed since is to be read from then on.
+                        || committer.row().resync != left.listed
+                    {
                         return Ok(Reread::Overtaken);
                     }
-                    known = Arc::new(fresh);
+                    known = Arc::new(held.events);
                 }
                 let mut row = committer.row().clone();
                 row.from = row.position();
