@@ -20,6 +20,7 @@ use oplake_core::report::{Outcome, Report, StreamReport};
 use oplake_core::testing::{
     Fault, Faults, Faulty, FixedTokens, Gate, MemoryArchive, MemoryCheckpoints, Operation,
 };
+use oplake_core::token::{Secret, TokenError, TokenSource};
 use oplake_core::window::Window;
 use oplake_tests::judge::{api, assert_holds, object_lines};
 use tokio::time::Instant;
@@ -90,6 +91,13 @@ impl World {
 
     async fn run(&self) -> Report {
         self.run_on(&self.archive, &self.checkpoints).await
+    }
+
+    async fn run_with_tokens(&self, tokens: &impl TokenSource) -> Report {
+        let Self { http, checkpoints, archive, .. } = self;
+        let ports = Ports { http, tokens, checkpoints, archive };
+        let deadline = Instant::now() + self.run_for;
+        collect(ports, &self.settings(), Task::Tail, self.now(), deadline, &|_| ()).await
     }
 
     /// A process whose calls meet `faults`.
@@ -617,15 +625,7 @@ async fn a_rotated_token_goes_on_from_the_same_cursor() {
     world.simulator.revoke(&second);
     world.push("C", "2026-11-10T12:00:00Z");
     let tokens = Rotating { old: second.clone(), new: third, reads: 0.into() };
-    let ports = Ports {
-        http: &world.http,
-        tokens: &tokens,
-        checkpoints: &world.checkpoints,
-        archive: &world.archive,
-    };
-    let deadline = Instant::now() + world.run_for;
-    let report =
-        collect(ports, &world.settings(), Task::Tail, world.now(), deadline, &|_| ()).await;
+    let report = world.run_with_tokens(&tokens).await;
     assert_eq!(only(&report).events, 1, "{report:?}");
     world.assert_complete();
 }
@@ -637,11 +637,11 @@ struct Rotating {
     reads: std::sync::atomic::AtomicU64,
 }
 
-impl oplake_core::token::TokenSource for Rotating {
-    async fn read(&self) -> Result<oplake_core::token::Secret, oplake_core::token::TokenError> {
+impl TokenSource for Rotating {
+    async fn read(&self) -> Result<Secret, TokenError> {
         let first = self.reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
         let text = if first { &self.old } else { &self.new };
-        Ok(oplake_core::token::Secret::new(text.clone()))
+        Ok(Secret::new(text.clone()))
     }
 }
 
@@ -680,15 +680,7 @@ async fn a_token_of_another_account_that_comes_meanwhile_is_found_out() {
     let refused = Effect::Status { status: 401, style: None, retry_after: None };
     world.simulator.faults().add(Rule::new(When::Nth(1), slow).path("introspect"));
     world.simulator.faults().add(Rule::new(When::Nth(1), refused).feed(ApiFeed::SignInAttempts));
-    let ports = Ports {
-        http: &world.http,
-        tokens: &tokens,
-        checkpoints: &world.checkpoints,
-        archive: &world.archive,
-    };
-    let deadline = Instant::now() + world.run_for;
-    let report =
-        collect(ports, &world.settings(), Task::Tail, world.now(), deadline, &|_| ()).await;
+    let report = world.run_with_tokens(&tokens).await;
     assert_eq!(code(&report), "Token.OtherAccount");
     assert_eq!(world.checkpoints.rows(), before);
     assert_eq!(world.archive.objects(), objects);
@@ -707,15 +699,7 @@ async fn a_page_of_another_account_is_not_taken_for_ones_own() {
     let tokens = Rotating { old: other.token(), new: own, reads: 0.into() };
     let refused = Effect::Status { status: 401, style: None, retry_after: None };
     world.simulator.faults().add(Rule::new(When::Nth(1), refused).path("introspect"));
-    let ports = Ports {
-        http: &world.http,
-        tokens: &tokens,
-        checkpoints: &world.checkpoints,
-        archive: &world.archive,
-    };
-    let deadline = Instant::now() + world.run_for;
-    let report =
-        collect(ports, &world.settings(), Task::Tail, world.now(), deadline, &|_| ()).await;
+    let report = world.run_with_tokens(&tokens).await;
     assert_eq!(outcomes(&report), [Outcome::Collected], "{report:?}");
     world.assert_complete();
 }

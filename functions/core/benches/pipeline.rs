@@ -95,11 +95,6 @@ fn steps(criterion: &mut Criterion, feeds: &[Vec<Bytes>]) {
     step("split a page", &mut || {
         black_box(split(feeds).count());
     });
-    step("check that it is compact", &mut || {
-        for record in &records {
-            black_box(record.line());
-        }
-    });
     step("read the event", &mut || {
         for record in &records {
             drop(black_box(Event::read(record)));
