@@ -294,7 +294,7 @@ def main():
         *([Idle(way, runs)] for way in (Folder, S3, Function)),
     ]
     lines = [line for group in groups for line in group]
-    say(f"the whole takes about {5 if options.quick else 35} minutes; first, the pipeline")
+    say(f"the whole takes about {5 if options.quick else 30} minutes; first, the pipeline")
     # Something else may not compile: better now than in the end.
     steps, summary = pipeline()
     for group in groups:

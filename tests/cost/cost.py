@@ -37,7 +37,7 @@ MEMORY = setting("MemorySize") / 1024  # GB
 VCPU = setting("MemorySize") / 1769  # Lambda gives a whole one at 1,769 MB
 # Seconds of a core, seen with the release build on the machine of docs/cost.md:
 IDLE_CPU = 5e-3  # for a run
-EVENT_CPU = 14e-6  # for an event that is collected
+EVENT_CPU = 17e-6  # for an event that is collected
 REREAD_CPU, LAKE_CPU = 12e-6, 2e-6  # for one that a resync reads, from the API and the lake
 PAGE = 1000  # events
 RESYNC_BURST, RESYNC_PACE = 20, 2  # pages at once, then a second
