@@ -113,6 +113,15 @@ const START: &str = "start_time:";
 const CURSOR: &str = "cursor:";
 
 impl Position {
+    /// The cursor to go on from, if it is one.
+    #[must_use]
+    pub const fn cursor(&self) -> Option<&Cursor> {
+        match self {
+            Self::Start(_) => None,
+            Self::Cursor(cursor) => Some(cursor),
+        }
+    }
+
     /// The position as the row stores it.
     #[must_use]
     pub fn encode(&self) -> String {
@@ -175,10 +184,7 @@ impl Row {
 
     /// Makes `position` the start of the next batch, and of a return to it.
     pub fn return_to(&mut self, position: Position) {
-        self.cursor = match &position {
-            Position::Cursor(cursor) => Some(cursor.clone()),
-            Position::Start(_) => None,
-        };
+        self.cursor = position.cursor().cloned();
         self.from = position;
     }
 }

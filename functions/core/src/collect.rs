@@ -372,11 +372,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
         let (position, limit) = (reader.position.clone(), reader.limit);
         let fetch = async move {
             let first = fetcher.page(Request::at(&position, limit)).await;
-            let cursor = match position {
-                Position::Cursor(cursor) => Some(cursor),
-                Position::Start(_) => None,
-            };
-            if fetcher.rest(first, cursor).await {
+            if fetcher.rest(first, position.cursor().cloned()).await {
                 fetcher.end().await;
             }
         };
@@ -399,10 +395,7 @@ impl<'a: 'r, 'r, T: TokenSource, C: CheckpointStore, A: Archive> StreamRun<'a, '
             if let Some((batch, api_now)) = batch {
                 let mut row = committer.row().clone();
                 row.from = row.position();
-                row.cursor = match &reader.safe {
-                    Position::Cursor(cursor) => Some(cursor.clone()),
-                    Position::Start(_) => None,
-                };
+                row.cursor = reader.safe.cursor().cloned();
                 row.account_uuid = owner.cloned();
                 row.token_id = Some(self.account.token_id());
                 self.note_gap(&mut row, api_now);
@@ -675,7 +668,7 @@ fn is_worth_a_write(row: &Row, before: &Row) -> bool {
 /// carries its limit, so a smaller one needs a restart.
 fn restart_with(end: &End, reader: &Reader) -> Option<u32> {
     let End::Failed(CollectError::EventsApi(error)) = end else { return None };
-    let has_cursor = matches!(reader.position, Position::Cursor(_));
+    let has_cursor = reader.position.cursor().is_some();
     match error {
         EventsApiError::Rejected { .. } if has_cursor && !reader.rejected => Some(reader.limit),
         EventsApiError::TooLarge { .. } => (reader.limit > 1).then_some(reader.limit / 10),
